@@ -1,0 +1,268 @@
+"""Settings of a model, its data, its training and its decoding: one name for each, everywhere.
+
+`model.hidden_size` is the same thing on the command line (`--set model.hidden_size=512`), in a TOML preset and in a run's
+`config.json`. Settings are frozen, documented under themselves with their unit of counting, and checked together: every
+problem is reported at once, with the nearest names where one is unknown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unrolled.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_HIDDEN_SIZE = 16_384
+MAX_LAYERS = 64
+MAX_SEED = 2**63 - 1
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings; unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelSettings(Section):
+    """The architecture. The vocabulary's size comes from the tokenizer."""
+
+    embedding_size: int = Field(64, ge=1, le=MAX_HIDDEN_SIZE, description="numbers in a token's embedding (E)")
+    hidden_size: int = Field(256, ge=1, le=MAX_HIDDEN_SIZE, description="numbers in a layer's hidden state (H)")
+    layers: int = Field(1, ge=1, le=MAX_LAYERS, description="LSTM layers, one above the other (L)")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, allow_inf_nan=False, description="share of activations dropped after each layer in training"
+    )
+
+
+class DataSettings(Section):
+    """How text becomes a training and a validation sequence."""
+
+    tokenizer: Literal["character"] = Field("character", description="what a token is")
+    valid_fraction: float = Field(
+        0.05, gt=0, lt=1, allow_inf_nan=False, description="share of the text, at its end, kept for validation"
+    )
+    encoding_errors: Literal["strict", "replace"] = Field(
+        "strict", description="bytes that are not UTF-8: an error, or replaced and counted"
+    )
+
+
+class TrainingSettings(Section):
+    """How the model learns. Counts are optimiser steps unless a name says otherwise."""
+
+    batching: Literal["windows", "streams"] = Field(
+        "windows", description="random windows from a zero state, or contiguous streams with carried state"
+    )
+    batch_size: int = Field(64, ge=1, le=65_536, description="sequences a step (B)")
+    window: int = Field(128, ge=1, le=65_536, description="tokens of a sequence a step (T)")
+    steps: int = Field(20_000, ge=1, le=10**9, description="optimiser steps")
+    minutes: float | None = Field(None, gt=0, le=10**6, allow_inf_nan=False, description="budget of training time")
+    optimizer: Literal["adam"] = Field("adam", description="Adam (Kingma and Ba 2015), decoupled weight decay")
+    learning_rate: float = Field(0.002, gt=0, le=100, allow_inf_nan=False, description="highest learning rate")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="learning rate over the steps (or the minutes, whichever is further on)"
+    )
+    final_rate_fraction: Probability = Field(0.01, description="last learning rate of the cosine, as a share")
+    warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear rise to the learning rate")
+    weight_decay: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="decoupled weight decay")
+    clip_norm: float = Field(5.0, gt=0, allow_inf_nan=False, description="largest global gradient norm")
+    eval_interval: int = Field(500, ge=1, le=10**9, description="steps between evaluations on validation text")
+    eval_tokens: int = Field(2_000_000, ge=1, description="validation tokens an evaluation reads at most")
+    checkpoint_interval: int = Field(500, ge=1, le=10**9, description="steps between checkpoints")
+    patience: int = Field(20, ge=0, le=10**9, description="evaluations without a better one before stopping; 0: never")
+    spike_factor: float = Field(
+        3.0, gt=1, allow_inf_nan=False, description="loss over its running mean that counts as a spike"
+    )
+    preview_tokens: int = Field(200, ge=0, le=10_000, description="length of the sample shown at an evaluation")
+    preview_prompt: str = Field("", max_length=10_000, description="text that the sample goes on from")
+    kernel: Literal["auto", "reference", "fused"] = Field("auto", description="implementation of the recurrence")
+    device: str = Field("auto", max_length=32, description="auto, cpu, cuda, cuda:N or mps")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: as PyTorch finds best")
+    seed: int = Field(1337, ge=0, le=MAX_SEED, description="seed of every random choice")
+
+
+class SamplingSettings(Section):
+    """How text is drawn from the model; the order of operations is in `unrolled.sampling.processors`."""
+
+    max_tokens: int = Field(400, ge=0, le=1_000_000, description="tokens to write at most")
+    min_tokens: int = Field(0, ge=0, le=1_000_000, description="tokens to write before a stop counts")
+    temperature: float = Field(0.8, ge=0, le=100, allow_inf_nan=False, description="0: always the likeliest token")
+    top_k: int = Field(0, ge=-1, le=10_000_000, description="keep the k likeliest tokens; 0 or -1: off")
+    top_p: Probability = Field(1.0, description="keep the smallest set with this probability mass; 1: off")
+    min_p: Probability = Field(0.0, description="drop tokens below this share of the likeliest one; 0: off")
+    typical_p: float = Field(
+        1.0, gt=0, le=1, allow_inf_nan=False, description="keep the most typical tokens of this mass; 1: off"
+    )
+    repetition_penalty: float = Field(
+        1.0, gt=0, le=100, allow_inf_nan=False, description="divides a repeated token's positive logit; 1: off"
+    )
+    repetition_window: int = Field(
+        200, ge=0, le=1_000_000, description="last tokens of prompt and output that the penalty looks at; 0: all"
+    )
+    presence_penalty: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False, description="off the logit, once")
+    frequency_penalty: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False, description="off the logit, each time")
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
+        (), max_length=64, description="texts that end the output; not part of it"
+    )
+    n: int = Field(1, ge=1, le=1024, description="samples; sample j is seeded with seed + j")
+    seed: int | None = Field(None, ge=-(2**63), le=MAX_SEED, description="seed; none: one is drawn and reported")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_stop_is_a_list_of_one(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("stop"), str):
+            return {**values, "stop": (values["stop"],)}
+        return values
+
+
+class Settings(Section):
+    """All settings of a training run."""
+
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+    sampling: SamplingSettings = SamplingSettings()
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that come with the package, sorted."""
+    folder = resources.files("unrolled") / "presets"
+    return sorted(entry.name[: -len(".toml")] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def preset_values(name: str) -> dict[str, dict[str, Any]]:
+    """Return a preset's values by section.
+
+    Raises:
+        UserError: there is no such preset; the nearest names are suggested.
+    """
+    names = preset_names()
+    if name not in names:
+        raise UserError(f"There is no preset named {name!r}; {suggestion(name, names)}.")
+    return tomllib.loads((resources.files("unrolled") / "presets" / f"{name}.toml").read_text("utf-8"))
+
+
+def make_settings(
+    preset: str | None = None, overrides: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None
+) -> Settings:
+    """Build settings from a preset and dotted overrides, e.g. `{"model.hidden_size": "512"}`.
+
+    Values may be text, as the command line gives them, or already typed. Every problem goes into one message.
+
+    Raises:
+        UserError: unknown preset or names, values of a wrong type or out of range.
+    """
+    values = {section: dict(entries) for section, entries in preset_values(preset).items()} if preset else {}
+    problems = []
+    for name, value in dict(overrides or {}).items():
+        section, _, key = name.partition(".")
+        if name not in setting_names():
+            problems.append(f"there is no setting named {name!r} ({suggestion(name, setting_names())})")
+        else:
+            values.setdefault(section, {})[key] = _typed(section, key, value)
+    return settings_from_values(values, problems)
+
+
+def settings_from_values(values: Mapping[str, Any], problems: Iterable[str] = ()) -> Settings:
+    """Validate settings by section, as a preset or a run's `config.json` holds them.
+
+    Raises:
+        UserError: with all `problems` and all that validation finds.
+    """
+    problems = list(problems)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += validation_problems(error)
+    if problems:
+        raise UserError(_sentence(problems))
+    return settings
+
+
+def sampling_settings(values: Mapping[str, Any], defaults: SamplingSettings | None = None) -> SamplingSettings:
+    """Validate decoding settings given by plain names, over `defaults`.
+
+    Raises:
+        UserError: with every problem in one message.
+    """
+    base = (defaults or SamplingSettings()).model_dump()
+    try:
+        return SamplingSettings.model_validate({**base, **values})
+    except ValidationError as error:
+        raise UserError(_sentence(validation_problems(error))) from None
+
+
+def setting_names() -> list[str]:
+    """Return every dotted setting name in the order of the documentation."""
+    return [
+        f"{section}.{key}" for section, field in Settings.model_fields.items() for key in field.annotation.model_fields
+    ]
+
+
+def setting_descriptions() -> list[tuple[str, str, str]]:
+    """Return (dotted name, default, description) for every setting."""
+    return [
+        (f"{section}.{key}", json.dumps(entry.default), entry.description or "")
+        for section, field in Settings.model_fields.items()
+        for key, entry in field.annotation.model_fields.items()
+    ]
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return 'did you mean ...' with the nearest of the known names, or a list of all when none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = near or [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]][:3]
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+
+
+def validation_problems(error: ValidationError) -> list[str]:
+    """Return one plain clause for each thing that pydantic found wrong."""
+    problems = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            problems.append(f"there is no setting named {name!r} ({suggestion(name, setting_names())})")
+        else:
+            rule = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            problems.append(f"{name} = {_shown(item['input'])} {rule[0].lower()}{rule[1:]}")
+    return problems
+
+
+def _typed(section: str, key: str, value: Any) -> Any:
+    """Turn command-line text into a list or null where a setting takes one; pydantic does the rest."""
+    if not isinstance(value, str):
+        return value
+    annotation = Settings.model_fields[section].annotation.model_fields[key].annotation
+    if value.lower() in ("none", "null") and type(None) in getattr(annotation, "__args__", ()):
+        return None
+    if key == "stop" and value.startswith("["):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def _shown(value: Any, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _sentence(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return f"The settings do not fit: {problems[0]}."
+    return "The settings do not fit:\n" + "\n".join(f"  - {problem}" for problem in problems)

@@ -1,0 +1,84 @@
+"""What every kernel takes and returns.
+
+A kernel runs the recurrent part of one LSTM layer over a sequence (Hochreiter and Schmidhuber 1997, with the forget gate of
+Gers et al. 2000). The input's share of the four gates' pre-activations is computed before it, in one product for all steps:
+
+    a_t = (x_t W_ih + b) + h_{t-1} W_hh          i, f, o = sigmoid(a)    g = tanh(a)
+    c_t = f * c_{t-1} + i * g                    h_t = o * tanh(c_t)
+
+T: time steps, B: rows of the batch, H: hidden size, V: rows of a table. Gates stand in the columns in the order i f g o.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+GATES = ("input", "forget", "candidate", "output")
+
+
+@dataclass(frozen=True)
+class Projected:
+    """The input's pre-activations, x W_ih + b, for every step and row."""
+
+    values: Tensor  # (T, B, 4H)
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps T."""
+        return self.values.shape[0]
+
+    def at(self, t: int) -> Tensor:
+        """Return the pre-activations of step t, (B, 4H)."""
+        return self.values[t]
+
+
+@dataclass(frozen=True)
+class TableLookup:
+    """Pre-activations of a first layer over a small vocabulary: a row of the table for each token.
+
+    The table is embedding W_ih + b, so the tensor of (T, B, 4H) is never built.
+    """
+
+    table: Tensor  # (V, 4H)
+    ids: Tensor  # (T, B), integers
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps T."""
+        return self.ids.shape[0]
+
+    def at(self, t: int) -> Tensor:
+        """Return the pre-activations of step t, (B, 4H)."""
+        return self.table[self.ids[t]]
+
+
+KernelInput = Projected | TableLookup
+
+
+class Kernel(Protocol):
+    """An implementation of the recurrence. All share one weight layout, so a checkpoint fits every kernel."""
+
+    name: str
+
+    def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run one layer over a sequence.
+
+        Args:
+            inputs: the input's pre-activations, (T, B, 4H), or a table and token ids.
+            w_hh: recurrent weights, (H, 4H), applied as h W_hh.
+            h0: hidden state before the first step, (B, H). Never written to.
+            c0: cell state before the first step, (B, H). Never written to.
+
+        Returns:
+            All hidden states (T, B, H), and the new state: the last hidden state (B, H) and cell state (B, H).
+        """
+        ...
+
+
+def split_gates(activations: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Split (..., 4H) into the views i, f, g, o of (..., H)."""
+    return torch.chunk(activations, 4, dim=-1)

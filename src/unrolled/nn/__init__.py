@@ -1,0 +1,9 @@
+"""Parameters, layers and the language model: `(ids, state) -> (logits, state)`."""
+
+from unrolled.nn.cell import LSTMCell
+from unrolled.nn.device import DeviceChoice, choose_device
+from unrolled.nn.layer import LSTMLayer
+from unrolled.nn.model import LanguageModel
+from unrolled.nn.state import State
+
+__all__ = ["DeviceChoice", "LSTMCell", "LSTMLayer", "LanguageModel", "State", "choose_device"]

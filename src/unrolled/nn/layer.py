@@ -1,0 +1,51 @@
+"""One LSTM layer: three parameters, an input product, and a kernel for the recurrence.
+
+    pre-activations = x W_ih + b          (T, B, 4H), one product for all steps
+    h, c = kernel(pre-activations, W_hh)
+
+T: steps, B: rows, I: input size, H: hidden size, V: vocabulary. Gates stand in the columns in the order i f g o.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.kernels import Kernel, KernelInput, Projected, TableLookup
+
+FORGET_BIAS = 1.0  # starts by remembering (Gers et al. 2000; Jozefowicz et al. 2015)
+
+
+class LSTMLayer(nn.Module):
+    """An LSTM layer whose recurrence any kernel can run.
+
+    Args:
+        input_size: numbers in an input, I.
+        hidden_size: numbers in the hidden state, H.
+        generator: source of the initial weights, uniform in +-1/sqrt(H); the forget gate's bias starts at 1.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, generator: torch.Generator | None = None):
+        super().__init__()
+        bound = 1 / math.sqrt(hidden_size)
+        self.hidden_size = hidden_size
+        self.w_ih = nn.Parameter(torch.empty(input_size, 4 * hidden_size).uniform_(-bound, bound, generator=generator))
+        self.w_hh = nn.Parameter(torch.empty(hidden_size, 4 * hidden_size).uniform_(-bound, bound, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
+        with torch.no_grad():
+            self.bias[hidden_size : 2 * hidden_size] = FORGET_BIAS
+
+    def project(self, x: Tensor) -> Projected:
+        """Return the pre-activations of a dense input x (T, B, I)."""
+        T, B, _ = x.shape
+        return Projected(torch.addmm(self.bias, x.flatten(0, 1), self.w_ih).view(T, B, -1))
+
+    def tabulate(self, embedding: Tensor, ids: Tensor) -> TableLookup:
+        """Return the pre-activations of embedded tokens as a table: embedding (V, I), ids (T, B)."""
+        return TableLookup(torch.addmm(self.bias, embedding, self.w_ih), ids)
+
+    def forward(self, inputs: KernelInput, h: Tensor, c: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the layer; see `Kernel.run` for the shapes."""
+        return kernel.run(inputs, self.w_hh, h, c)

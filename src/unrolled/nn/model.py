@@ -1,0 +1,122 @@
+"""The language model: embedding, LSTM layers, a linear output layer.
+
+    x_t = embedding[token_t]     h_t = LSTM layers(x_t, state)     logits_t = h_t W_out^T + b_out
+    p(token_{t+1} | tokens up to t) = softmax(logits_t)
+
+B: rows, T: steps, V: vocabulary, E: embedding size, H: hidden size, L: layers. Outside (B, T, ...), inside (T, B, ...).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unrolled.config import ModelSettings
+from unrolled.kernels import Kernel, KernelInput, select_kernel
+from unrolled.nn.layer import LSTMLayer
+from unrolled.nn.state import State
+
+
+class LanguageModel(nn.Module):
+    """A recurrent language model over a vocabulary.
+
+    Args:
+        settings: the architecture.
+        vocabulary_size: number of tokens, V.
+        generator: source of the initial weights.
+        kernel: implementation of the recurrence; the fastest one when none is given.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        vocabulary_size: int,
+        generator: torch.Generator | None = None,
+        kernel: Kernel | None = None,
+    ):
+        super().__init__()
+        E, H = settings.embedding_size, settings.hidden_size
+        self.settings = settings
+        self.vocabulary_size = vocabulary_size
+        self.kernel = select_kernel().kernel if kernel is None else kernel
+        self.embedding = nn.Parameter(torch.empty(vocabulary_size, E).normal_(generator=generator))
+        self.layers = nn.ModuleList(LSTMLayer(E if k == 0 else H, H, generator) for k in range(settings.layers))
+        bound = 1 / math.sqrt(H)
+        self.output_weight = nn.Parameter(
+            torch.empty(vocabulary_size, H).uniform_(-bound, bound, generator=generator)
+        )
+        self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
+
+    @staticmethod
+    def shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, torch.Size]:
+        """Return the shape of every weight by name, without allocating any."""
+        with torch.device("meta"):
+            return {name: t.shape for name, t in LanguageModel(settings, vocabulary_size).state_dict().items()}
+
+    def initial_state(self, rows: int) -> State:
+        """Return the state before any token, for `rows` sequences."""
+        return State.zeros(len(self.layers), rows, self.settings.hidden_size, self.embedding)
+
+    def forward(
+        self, ids: Tensor, state: State | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Predict every next token.
+
+        Args:
+            ids: tokens, (B, T).
+            state: state before the first of them; zeros when none is given.
+            generator: source of the dropout masks; no dropout when none is given.
+
+        Returns:
+            Logits (B, T, V) and the state after the last token.
+        """
+        h, state = self.hidden(ids.t(), state, generator)
+        return self.logits(h).transpose(0, 1), state
+
+    def hidden(
+        self, ids: Tensor, state: State | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Return the top layer's hidden states (T, B, H) for tokens (T, B), and the new state."""
+        state = self.initial_state(ids.shape[1]) if state is None else state
+        after: list[tuple[Tensor, Tensor]] = []
+        inputs = self._first_inputs(ids)
+        for k, layer in enumerate(self.layers):
+            inputs = layer.project(h) if k else inputs
+            h, h_last, c_last = layer(inputs, state.h[k], state.c[k], self.kernel)
+            after.append((h_last, c_last))
+            h = self._dropout(h, generator)
+        return h, State.stack(after)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Return the logits (..., V) of hidden states (..., H)."""
+        return functional.linear(h, self.output_weight, self.output_bias)
+
+    def loss_nats(
+        self, inputs: Tensor, targets: Tensor, state: State | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Return the summed cross-entropy in nats of targets (B, T) after inputs (B, T), and the new state."""
+        h, state = self.hidden(inputs.t(), state, generator)
+        logits = self.logits(h.flatten(0, 1))  # (T*B, V)
+        return functional.cross_entropy(logits, targets.t().reshape(-1), reduction="sum"), state
+
+    def parameter_count(self) -> int:
+        """Return the number of trained numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _first_inputs(self, ids: Tensor) -> KernelInput:
+        """Tabulate the vocabulary where it is smaller than the batch's tokens, else embed and project them."""
+        first = self.layers[0]
+        if self.vocabulary_size <= ids.numel():
+            return first.tabulate(self.embedding, ids)
+        return first.project(functional.embedding(ids, self.embedding))
+
+    def _dropout(self, h: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Drop activations (Srivastava et al. 2014), masks from the caller's generator so that a run can be resumed."""
+        rate = self.settings.dropout
+        if generator is None or rate == 0:
+            return h
+        keep = torch.empty(h.shape, device=generator.device).bernoulli_(1 - rate, generator=generator)
+        return h * (keep.to(h.device) / (1 - rate))

@@ -1,0 +1,49 @@
+"""What a sample has said so far, as far as the penalties need it, kept up to date token by token.
+
+Both classes take constant time a token and hold arrays over the vocabulary (V,), so that a penalty is a few operations
+on arrays whatever the length of the text.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+
+class TokenWindow:
+    """Which tokens occur among the last `size` ones; among all of them where the size is 0."""
+
+    def __init__(self, vocabulary_size: int, size: int) -> None:
+        """Start with an empty window."""
+        self.seen = np.zeros(vocabulary_size, bool)  # (V,), read it, never write to it
+        self._size = size
+        self._counts = [0] * vocabulary_size
+        self._tokens: deque[int] = deque()
+
+    def push(self, token: int) -> None:
+        """Let one token in at the end, and the oldest one out where the window is full."""
+        self._counts[token] += 1
+        self.seen[token] = True
+        if self._size == 0:
+            return
+        self._tokens.append(token)
+        if len(self._tokens) > self._size:
+            self._forget(self._tokens.popleft())
+
+    def _forget(self, token: int) -> None:
+        self._counts[token] -= 1
+        if self._counts[token] == 0:
+            self.seen[token] = False
+
+
+class TokenCounts:
+    """How often each token was written."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        """Start at zero."""
+        self.counts = np.zeros(vocabulary_size)  # (V,), read it, never write to it
+
+    def push(self, token: int) -> None:
+        """Count one token."""
+        self.counts[token] += 1

@@ -1,0 +1,175 @@
+"""The LSTM, one token at a time, in numpy: what writing text needs, without a tensor library's dispatch.
+
+    a = table[id] + h W_hh            i, f, o = sigmoid(a)    g = tanh(a)         table = embedding W_ih + b
+    c' = f * c + i * g                h' = o * tanh(c')                           logits = h' W_out^T + b_out
+
+It equals `unrolled.kernels.reference`. As sigmoid(a) = tanh(a / 2) / 2 + 1/2, one call of tanh serves all four gates:
+the columns of i, f and o are halved (which is exact) at construction, and stand together, in the order i f o g.
+Every row has its own matrix products, so its numbers do not depend on how many rows it shares a batch with.
+
+B: rows, V: vocabulary, E: embedding, H: hidden size, L: layers, I: a layer's input size (E for the first, then H).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Layer = tuple[np.ndarray, np.ndarray, np.ndarray]  # w_ih (I, 4H), w_hh (H, 4H), bias (4H,)
+
+
+@dataclass(frozen=True)
+class NumpyState:
+    """What the model remembers of each row; a value that is never written to once it exists."""
+
+    h: np.ndarray  # (L, B, H) float32
+    c: np.ndarray  # (L, B, H) float32
+
+    def select(self, rows: Sequence[int]) -> NumpyState:
+        """Return the state of these rows, in this order; a row may be taken several times."""
+        return NumpyState(self.h[:, rows], self.c[:, rows])
+
+
+class NumpyDecoder:
+    """A trained language model as plain arrays. It never changes, so any number of threads may share it."""
+
+    def __init__(
+        self,
+        embedding: np.ndarray,
+        layers: Sequence[Layer],
+        output_weight: np.ndarray,
+        output_bias: np.ndarray,
+    ) -> None:
+        """Take the weights, gates in the columns in the order i f g o.
+
+        Args:
+            embedding: (V, E).
+            layers: for each, w_ih (I, 4H), w_hh (H, 4H) and bias (4H,).
+            output_weight: (V, H).
+            output_bias: (V,).
+
+        Raises:
+            ValueError: shapes that do not belong together.
+        """
+        self.vocabulary_size, self.hidden_size = _check_shapes(embedding, layers, output_weight, output_bias)
+        prepared = [tuple(_for_one_tanh(np.asarray(part)) for part in layer) for layer in layers]
+        w_ih, _, bias = prepared[0]
+        self._table = _float32(_float32(embedding) @ w_ih + bias)  # (V, 4H)
+        self._recurrent = [w_hh for _, w_hh, _ in prepared]  # L x (H, 4H)
+        self._upper = [(w_ih, bias) for w_ih, _, bias in prepared[1:]]  # (L - 1) x ((H, 4H), (4H,))
+        self._output_weight = _float32(output_weight)  # (V, H)
+        self._output_bias = _float32(output_bias)  # (V,)
+
+    def start(self, rows: int) -> NumpyState:
+        """Return the zero state of `rows` rows."""
+        shape = (len(self._recurrent), rows, self.hidden_size)
+        return NumpyState(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+
+    def step(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
+        """Feed one token to each row.
+
+        Args:
+            ids: tokens, (B,) integers.
+            state: the state of the B rows; left as it is.
+
+        Returns:
+            The logits of the next token, (B, V) float32, and the new state.
+        """
+        state = self._advance(ids, state)
+        return self._logits(state), state
+
+    def read(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
+        """Feed a text to a state of one row.
+
+        Args:
+            ids: tokens, (N,) integers, at least one.
+            state: a state of one row; left as it is.
+
+        Returns:
+            The logits of the token after the text, (V,) float32, and the new state.
+
+        Raises:
+            ValueError: no tokens, for which there is nothing to predict from.
+        """
+        if len(ids) == 0:
+            raise ValueError("a text to read has at least one token")
+        for index in range(len(ids)):
+            state = self._advance(ids[index : index + 1], state)
+        return self._logits(state)[0], state
+
+    def _advance(self, ids: np.ndarray, state: NumpyState) -> NumpyState:
+        h, c = np.empty_like(state.h), np.empty_like(state.c)
+        for layer, w_hh in enumerate(self._recurrent):
+            a = _products(state.h[layer], w_hh)  # (B, 4H)
+            if layer == 0:
+                a += self._table.take(ids, axis=0)
+            else:
+                w_ih, bias = self._upper[layer - 1]
+                a += _products(h[layer - 1], w_ih)
+                a += bias
+            _cell(a, state.c[layer], h[layer], c[layer])
+        return NumpyState(h, c)
+
+    def _logits(self, state: NumpyState) -> np.ndarray:
+        logits = np.empty((state.h.shape[1], self.vocabulary_size), np.float32)
+        for row, h in enumerate(state.h[-1]):
+            np.dot(self._output_weight, h, out=logits[row])
+        logits += self._output_bias
+        return logits
+
+
+def _cell(a: np.ndarray, c: np.ndarray, new_h: np.ndarray, new_c: np.ndarray) -> None:
+    """Write the new state (B, H) of a layer from its pre-activations a (B, 4H), which are used up, and its cells c."""
+    size = c.shape[1]
+    np.tanh(a, out=a)
+    sigmoids = a[:, : 3 * size]
+    sigmoids *= HALF
+    sigmoids += HALF
+    np.multiply(a[:, size : 2 * size], c, out=new_c)  # f * c
+    written = a[:, :size]
+    written *= a[:, 3 * size :]  # i * g
+    new_c += written
+    np.tanh(new_c, out=new_h)
+    new_h *= a[:, 2 * size : 3 * size]  # o * tanh(c')
+
+
+def _products(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return rows (B, I) @ weight (I, 4H), row by row: a product of all rows at once would round them differently."""
+    products = np.empty((rows.shape[0], weight.shape[1]), np.float32)
+    for index, row in enumerate(rows):
+        np.dot(row, weight, out=products[index])
+    return products
+
+
+HALF = np.float32(0.5)
+
+
+def _for_one_tanh(columns: np.ndarray) -> np.ndarray:
+    """Return (..., 4H) weights of the gates i f g o as float32 in the order i f o g, with i, f and o halved."""
+    i, f, g, o = np.split(_float32(columns), 4, axis=-1)
+    return np.ascontiguousarray(np.concatenate([i * HALF, f * HALF, o * HALF, g], axis=-1))
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _check_shapes(
+    embedding: np.ndarray, layers: Sequence[Layer], output_weight: np.ndarray, output_bias: np.ndarray
+) -> tuple[int, int]:
+    """Return V and H where all shapes agree on them."""
+    if not layers:
+        raise ValueError("a decoder has at least one layer")
+    vocabulary_size, input_size = np.shape(embedding)
+    hidden_size = np.shape(layers[0][1])[0]
+    for number, (w_ih, w_hh, bias) in enumerate(layers):
+        expected = [(input_size, 4 * hidden_size), (hidden_size, 4 * hidden_size), (4 * hidden_size,)]
+        shapes = [np.shape(w_ih), np.shape(w_hh), np.shape(bias)]
+        if shapes != expected:
+            raise ValueError(f"layer {number} has shapes {shapes}, not {expected}")
+        input_size = hidden_size
+    if np.shape(output_weight) != (vocabulary_size, hidden_size) or np.shape(output_bias) != (vocabulary_size,):
+        raise ValueError(f"the output layer has shapes {np.shape(output_weight), np.shape(output_bias)}")
+    return vocabulary_size, hidden_size

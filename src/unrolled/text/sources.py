@@ -1,0 +1,274 @@
+"""Where text comes from: files, folders, standard input, CSV columns and the stories inside the package.
+
+    tale.txt          a file                         posts.csv:body    a column of a CSV file, by name or index
+    folder            every .txt file below it       builtin:stories   the stories that come with the package
+    -                 standard input
+
+Everything is read in pieces, so that a text may be larger than memory. No line is dropped: what is left out is an
+error or a note.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import BinaryIO
+
+from unrolled.errors import UserError
+from unrolled.text.columns import column_text, header_of, listing
+from unrolled.text.decoding import Tally, decoded
+
+BUILTIN_PREFIX = "builtin:"
+BUILTIN_FOLDERS = ("stories",)
+ENCODING_ERRORS = ("strict", "replace")
+MOST_ENTRIES_COMPARED = 10_000
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What was read: files, characters after clean-up, undecodable places that were replaced, and plain notes."""
+
+    files: int
+    characters: int
+    replaced: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One stream of bytes; `must_hold_text` where the user named it, so that being empty is an error."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    must_hold_text: bool = True
+    column: str | None = None
+    ends_with: str = "\n"  # what must stand before the next input
+
+
+class TextSource:
+    """The text of several sources, one after the other; iterate over it once, then ask for the report.
+
+    Iteration yields non-empty pieces of text of bounded size. Between two sources stands a newline unless the first one
+    ends in one; between two stories of the package stands a blank line.
+
+    Raises (while iterating):
+        UserError: a source is empty, no text, or cannot be read.
+    """
+
+    def __init__(self, inputs: Sequence[_Input], encoding_errors: str, notes: Sequence[str]) -> None:
+        self._inputs = inputs
+        self._encoding_errors = encoding_errors
+        self._notes = list(notes)
+        self._tally = Tally()
+        self._characters = 0
+        self._pieces = self._read()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        piece = next(self._pieces)
+        self._characters += len(piece)
+        return piece
+
+    @property
+    def report(self) -> SourceReport:
+        """What was read so far."""
+        notes = list(self._notes)
+        if self._tally.replaced:
+            notes.append(f"{self._tally.replaced:,} places that are not UTF-8 were replaced by U+FFFD.")
+        return SourceReport(len(self._inputs), self._characters, self._tally.replaced, tuple(notes))
+
+    def _read(self) -> Iterator[str]:
+        end, separator = "", ""
+        for source in self._inputs:
+            empty = True
+            for piece in self._text_of(source):
+                if empty and end:
+                    yield from _completion(end, separator)
+                yield piece
+                empty, end = False, (end + piece)[-2:]
+            if not empty:
+                separator = source.ends_with
+            elif source.must_hold_text:
+                raise UserError(f"{source.name} is empty; there is nothing to read.")
+            else:
+                self._notes.append(f"{source.name} is empty.")
+        if not end:
+            raise UserError(f"{_names(self._inputs)} held no text at all.")
+
+    def _text_of(self, source: _Input) -> Iterator[str]:
+        with _opened(source) as stream:
+            text = decoded(stream, source.name, self._encoding_errors, self._tally)
+            if source.column is not None:
+                text = column_text(text, source.column, source.name, self._notes)
+            yield from (piece for piece in text if piece)
+
+
+def read_sources(specs: Sequence[str], encoding_errors: str = "strict", stdin: BinaryIO | None = None) -> TextSource:
+    """Find the sources now and read them when iterated over.
+
+    Args:
+        specs: what to read, see the top of this file. A path that exists wins over every other reading.
+        encoding_errors: "strict" or "replace", for bytes that are not UTF-8.
+        stdin: the bytes behind `-`; the process's own standard input by default.
+
+    Raises:
+        UserError: nothing given, a source does not exist, or is of no use.
+    """
+    if encoding_errors not in ENCODING_ERRORS:
+        raise ValueError(f"encoding_errors must be one of {ENCODING_ERRORS}, got {encoding_errors!r}")
+    if not specs:
+        raise UserError("No text was given; name a file, a folder, or - for standard input.")
+    if list(specs).count("-") > 1:
+        raise UserError("Standard input (-) can be read only once.")
+    notes: list[str] = []
+    inputs = [found for spec in specs for found in _inputs_of(str(spec), stdin, notes)]
+    return TextSource(inputs, encoding_errors, notes)
+
+
+def _inputs_of(spec: str, stdin: BinaryIO | None, notes: list[str]) -> list[_Input]:
+    if spec == "-":
+        return [_Input("standard input", lambda: _standard_input(stdin))]
+    if os.path.isdir(spec):
+        return _folder(spec, notes)
+    if os.path.exists(spec):
+        return [_file(spec)]
+    if spec.startswith(BUILTIN_PREFIX):
+        return _builtin(spec.removeprefix(BUILTIN_PREFIX))
+    if (split := _csv_split(spec)) is not None:
+        return [replace(_path_input(split[0]), column=split[1])]
+    raise UserError(_missing(spec))
+
+
+def _path_input(path: str) -> _Input:
+    return _Input(path, lambda: open(path, "rb"))
+
+
+def _file(path: str) -> _Input:
+    if path.lower().endswith(".csv"):
+        with _opened(_path_input(path)) as stream:
+            header = header_of(decoded(stream, path, "replace", Tally()), path)
+        first = header[0] if header else "COLUMN"
+        raise UserError(
+            f"{path} is a CSV file; say which column to read, for example {path}:{first} (columns: {listing(header)})."
+        )
+    return _path_input(path)
+
+
+def _csv_split(spec: str) -> tuple[str, str] | None:
+    """Split `file.csv:column` at the first colon that has an existing CSV file before it."""
+    ends = [index for index, character in enumerate(spec) if character == ":" and spec[:index].lower().endswith(".csv")]
+    existing = [end for end in ends if os.path.isfile(spec[:end])]
+    if ends and not existing:
+        raise UserError(_missing(spec[: ends[0]]))
+    return (spec[: existing[0]], spec[existing[0] + 1 :]) if existing else None
+
+
+def _builtin(name: str) -> list[_Input]:
+    if name not in BUILTIN_FOLDERS:
+        raise UserError(f"There is no built-in text named {name!r}; known: {', '.join(BUILTIN_FOLDERS)}.")
+    folder = resources.files("unrolled") / name
+    entries = sorted((e for e in folder.iterdir() if e.name.endswith(".txt")), key=lambda e: e.name)
+    return [
+        _Input(f"{BUILTIN_PREFIX}{name}/{entry.name}", lambda entry=entry: entry.open("rb"), ends_with="\n\n")
+        for entry in entries
+    ]
+
+
+def _folder(folder: str, notes: list[str]) -> list[_Input]:
+    """Return every .txt file below `folder`, in the order of their paths; the rest is noted."""
+    texts: list[Path] = []
+    others: Counter[str] = Counter()
+    for path in _files_below(folder):
+        if path.suffix.lower() == ".txt":
+            texts.append(path)
+        else:
+            others[path.suffix.lower() or "no extension"] += 1
+    left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8))
+    if not texts:
+        raise UserError(
+            f"The folder {folder} holds no .txt file"
+            + (f" (only {left_out})" if others else "")
+            + "; name the files to read."
+        )
+    if others:
+        notes.append(f"Only the .txt files of {folder} are read; left out: {left_out}.")
+    texts.sort(key=lambda path: path.parts)
+    return [replace(_path_input(str(path)), must_hold_text=False) for path in texts]
+
+
+def _files_below(folder: str) -> Iterator[Path]:
+    """Yield the files below `folder` that are not hidden; every folder once, whatever links lead to it."""
+    seen = {os.path.realpath(folder)}
+    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in list(folders):
+            real = os.path.realpath(os.path.join(parent, name))
+            if real in seen:
+                folders.remove(name)
+            seen.add(real)
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def _refuse(problem: OSError) -> None:
+    raise UserError(f"The folder {problem.filename} cannot be read: {problem.strerror}.")
+
+
+def _standard_input(stdin: BinaryIO | None) -> BinaryIO:
+    # A duplicate, so that closing ours leaves the caller's open.
+    return _Borrowed(sys.stdin.buffer if stdin is None else stdin)
+
+
+class _Borrowed:
+    """A stream whose owner closes it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read = stream.read
+
+    def __enter__(self) -> _Borrowed:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+
+def _opened(source: _Input) -> BinaryIO:
+    try:
+        return source.open()
+    except FileNotFoundError:
+        raise UserError(_missing(source.name)) from None
+    except OSError as problem:
+        raise UserError(f"{source.name} cannot be opened: {problem.strerror or problem}.") from None
+
+
+def _completion(end: str, separator: str) -> Iterator[str]:
+    """Yield the newlines that `end` lacks to end in `separator`."""
+    lacking = len(separator) - (len(end) - len(end.rstrip("\n")))
+    if lacking > 0:
+        yield "\n" * lacking
+
+
+def _missing(path: str) -> str:
+    """Say that a path does not exist, with the nearest names of its folder."""
+    folder, name = os.path.split(path)
+    if folder and not os.path.isdir(folder):
+        return f"There is no file {path}: there is no folder {folder} either."
+    try:
+        names = sorted(os.listdir(folder or "."))[:MOST_ENTRIES_COMPARED]
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(os.path.join(folder, n) for n in near)}?" if near else "check the path."
+    return f"There is no file or folder {path}; {hint}"
+
+
+def _names(inputs: Sequence[_Input]) -> str:
+    shown = ", ".join(source.name for source in inputs[:3])
+    return shown if len(inputs) <= 3 else f"{shown} and {len(inputs) - 3} more"

@@ -1,0 +1,31 @@
+"""Training: from a text to a run directory, and on from where a run stopped.
+
+`start` assembles a run, `trainer` is the loop, `events` is what it tells.
+"""
+
+from unrolled.training.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Listener,
+    Note,
+    Previewed,
+    RolledBack,
+    Started,
+    Stepped,
+)
+from unrolled.training.start import resume, train
+
+__all__ = [
+    "Evaluated",
+    "Event",
+    "Finished",
+    "Listener",
+    "Note",
+    "Previewed",
+    "RolledBack",
+    "Started",
+    "Stepped",
+    "resume",
+    "train",
+]

@@ -1,0 +1,29 @@
+"""The learning rate over training.
+
+    constant:  rate_t = r                     cosine:  rate_t = r (q + (1 - q) (1 + cos(pi p)) / 2)
+                                              (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, one cycle)
+
+both after a linear rise over the warm-up. r: learning rate, q: the last rate's share, p: the share of training done. Where
+there is a budget of minutes, p is that of the steps or of the minutes, whichever is further on; only then does the rate
+depend on the clock, and a resumed run equals an uninterrupted one up to that.
+"""
+
+import math
+
+from unrolled.config import TrainingSettings
+
+
+def share_done(settings: TrainingSettings, step: int, seconds: float) -> float:
+    """Return how much of the training is behind, 0 to 1."""
+    by_steps = step / settings.steps
+    by_time = 0.0 if settings.minutes is None else seconds / (60 * settings.minutes)
+    return min(1.0, max(by_steps, by_time))
+
+
+def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:
+    """Return the rate of the step after `step` steps, with `share` of the training done."""
+    rise = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    if settings.schedule == "constant":
+        return rise * settings.learning_rate
+    q = settings.final_rate_fraction
+    return rise * settings.learning_rate * (q + (1 - q) * 0.5 * (1 + math.cos(math.pi * share)))

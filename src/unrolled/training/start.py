@@ -1,0 +1,312 @@
+"""Begin a run, or go on with one: everything that stands between a command and the training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from unrolled.config import Settings, make_settings
+from unrolled.data import Corpus, RandomWindows, Streams, fit_to_text, open_cached, prepare_corpus
+from unrolled.errors import UserError
+from unrolled.kernels import select_kernel
+from unrolled.nn import LanguageModel, choose_device
+from unrolled.runs import Checkpoint, RunConfig, RunFolder, draw_loss, read_checkpoint, read_metrics, read_weights
+from unrolled.runs import write_card
+from unrolled.runs.weights import file_sha256
+from unrolled.text import Tokenizer
+from unrolled.training.events import Finished, Listener, Note, Started, ignore
+from unrolled.training.memory import keep_freed_memory
+from unrolled.training.trainer import Job, Trainer
+from unrolled.version import __version__
+
+DEFAULT_SOURCE = "builtin:stories"
+DEFAULT_PRESET = "stories"
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """A run whose weights another one starts from."""
+
+    settings: Settings
+    tokenizer: Tokenizer
+    weights: dict[str, torch.Tensor]
+    sha256: str
+
+
+def train(
+    sources: str | Path | Sequence[str | Path] = (DEFAULT_SOURCE,),
+    out: str | Path = "runs/stories",
+    *,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    valid: Sequence[str | Path] = (),
+    init_from: str | Path | None = None,
+    force: bool = False,
+    listener: Listener = ignore,
+    command: str = "",
+    stdin: BinaryIO | None = None,
+) -> Finished:
+    """Train a language model of a text.
+
+    Args:
+        sources: files, directories, `file.csv:column`, `-` for standard input, or `builtin:stories`.
+        out: the run directory to make.
+        preset: named settings; `stories` when none is given.
+        settings: dotted settings over the preset, e.g. `{"model.hidden_size": 512}`.
+        valid: validation text; without it the end of the text validates.
+        init_from: a run whose weights, vocabulary and architecture this one starts from.
+        force: replace a run that stands at `out`.
+        listener: is told of everything that happens (`unrolled.training.events`).
+        command: the command line, for the model card.
+        stdin: what `-` reads.
+
+    Returns:
+        How it ended, with the figures of the best weights.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    base = None if init_from is None else _open_base(RunFolder(init_from))
+    chosen = make_settings(preset or DEFAULT_PRESET, settings)
+    if base is not None:
+        chosen = _with_architecture_of(base, chosen, settings or {})
+    folder = RunFolder(out)
+    folder.refuse_to_overwrite(force)
+    choose_device(chosen.training.device)  # a missing GPU is told before the text is read
+    corpus = prepare_corpus(
+        _texts(sources),
+        chosen.data,
+        valid_sources=_texts(valid),
+        tokenizer=None if base is None else base.tokenizer,
+        stdin=stdin,
+    )
+    config = _config(chosen, corpus, preset or DEFAULT_PRESET, _texts(sources), command, base)
+    folder.begin(config, corpus.tokenizer, force)
+    about = {
+        "sources": [_absolute(source) for source in _texts(sources)],
+        "valid_sources": [_absolute(source) for source in _texts(valid)],
+        "cache_key": corpus.cache_key,
+    }
+    return _run(folder, config, corpus, about, listener, None if base is None else base.weights)
+
+
+def resume(
+    run: str | Path, *, steps: int | None = None, minutes: float | None = None, listener: Listener = ignore
+) -> Finished:
+    """Go on with a run exactly where it stopped.
+
+    Args:
+        run: the run directory.
+        steps: a new number of steps in all.
+        minutes: a budget of so many minutes from now.
+        listener: is told of everything that happens.
+
+    Raises:
+        UserError: the run cannot be gone on with; the sentence says what can be done instead.
+    """
+    folder = RunFolder(run)
+    config = folder.read_config()
+    tokenizer = folder.read_tokenizer(config)
+    checkpoint = read_checkpoint(folder.checkpoint)
+    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
+    if minutes is not None:
+        changes["minutes"] = checkpoint.counters["training"]["seconds"] / 60 + minutes
+    if changes:
+        config = dataclasses.replace(config, settings=_changed(config.settings, changes))
+        folder.write_config(config)
+    corpus = _same_corpus(checkpoint, config, tokenizer)
+    about = {name: checkpoint.counters[name] for name in ("sources", "valid_sources", "cache_key")}
+    return _run(folder, config, corpus, about, listener, checkpoint=checkpoint)
+
+
+def _run(
+    folder: RunFolder,
+    config: RunConfig,
+    corpus: Corpus,
+    about: dict[str, Any],
+    listener: Listener,
+    weights: dict[str, torch.Tensor] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Finished:
+    """Build the job, train, and write the picture and the card."""
+    settings = config.settings
+    for note in corpus.notes:
+        listener(Note(note))
+    choice, kernel = choose_device(settings.training.device), select_kernel(settings.training.kernel)
+    if settings.training.threads:
+        torch.set_num_threads(settings.training.threads)
+    keep_freed_memory()
+    model = LanguageModel(
+        settings.model, config.vocabulary_size, torch.Generator().manual_seed(settings.training.seed), kernel.kernel
+    )
+    if weights is not None:
+        model.load_state_dict(weights)
+    model.to(choice.device)
+    batcher, note = _batcher(corpus, settings)
+    if note is not None:
+        listener(Note(note))
+    about = {**about, "threads": torch.get_num_threads()}
+    _warn_of_other_threads(checkpoint, listener)
+    trainer = Trainer(
+        Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint
+    )
+    listener(
+        Started(
+            step=trainer.at.step,
+            steps=settings.training.steps,
+            minutes=settings.training.minutes,
+            device=str(choice.device),
+            device_reason=choice.reason,
+            kernel=kernel.kernel.name,
+            kernel_reason=kernel.reason,
+            threads=torch.get_num_threads(),
+            parameters=model.parameter_count(),
+            vocabulary_size=config.vocabulary_size,
+            train_tokens=corpus.train.tokens,
+            valid_tokens=corpus.valid.tokens,
+            batch_size=batcher.batch_size,
+            window=batcher.window,
+        )
+    )
+    finished = trainer.train()
+    draw_loss(folder.picture, read_metrics(folder.metrics), f"{folder.name}: loss")
+    write_card(folder.card, folder.name, config, model.parameter_count(), finished.best)
+    listener(finished)
+    return finished
+
+
+def _batcher(corpus: Corpus, settings: Settings) -> tuple[RandomWindows | Streams, str | None]:
+    """Return the batcher, shrunk where the text is too small, and a note about that."""
+    training = settings.training
+    batch_size, window, note = fit_to_text(
+        corpus.train.tokens, training.batch_size, training.window, training.batching
+    )
+    if training.batching == "streams":
+        return Streams(corpus.train.ids, batch_size, window), note
+    generator = torch.Generator().manual_seed(training.seed + 1)
+    return RandomWindows(corpus.train.ids, batch_size, window, generator), note
+
+
+def _open_base(folder: RunFolder) -> Base:
+    config = folder.read_config()
+    tokenizer = folder.read_tokenizer(config)
+    shapes = LanguageModel.shapes(config.settings.model, config.vocabulary_size)
+    weights, _ = read_weights(folder.weights, shapes, config.tokenizer_sha256)
+    return Base(config.settings, tokenizer, weights, file_sha256(folder.weights))
+
+
+def _with_architecture_of(base: Base, chosen: Settings, asked: Mapping[str, Any]) -> Settings:
+    """Take the base's architecture; say so where another one was asked for."""
+    fixed = base.settings.model.model_dump()
+    wanted = chosen.model.model_dump()
+    clashes = [
+        f"{name} is {fixed[key]} there"
+        for name, key in ((name, name.partition(".")[2]) for name in asked if name.startswith("model."))
+        if key != "dropout" and wanted[key] != fixed[key]
+    ]
+    if clashes:
+        raise UserError(f"The run to start from has another architecture: {'; '.join(clashes)}. Leave these settings out.")
+    dropout = wanted["dropout"] if "model.dropout" in asked else fixed["dropout"]
+    return chosen.model_copy(update={"model": base.settings.model.model_copy(update={"dropout": dropout})})
+
+
+def _config(
+    settings: Settings, corpus: Corpus, preset: str, sources: list[str], command: str, base: Base | None
+) -> RunConfig:
+    return RunConfig(
+        settings=settings,
+        vocabulary_size=corpus.tokenizer.vocabulary_size,
+        tokenizer_sha256=corpus.tokenizer.fingerprint,
+        preset=preset,
+        corpus={
+            "names": [_public_name(source) for source in sources],
+            "content_sha256": corpus.content_sha256,
+            "train_tokens": corpus.train.tokens,
+            "train_characters": corpus.train.characters,
+            "valid_tokens": corpus.valid.tokens,
+            "valid_characters": corpus.valid.characters,
+        },
+        made_with={
+            "unrolled": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}",
+        },
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        command=command,
+        fine_tuned_from=None if base is None else base.sha256,
+    )
+
+
+def _same_corpus(checkpoint: Checkpoint, config: RunConfig, tokenizer: Tokenizer) -> Corpus:
+    """Find the encoded text in the cache, or encode it again from its sources.
+
+    Raises:
+        UserError: the text is gone or has changed.
+    """
+    corpus = open_cached(str(checkpoint.counters.get("cache_key", "")))
+    if corpus is not None and corpus.tokenizer.fingerprint == tokenizer.fingerprint:
+        return corpus
+    sources = checkpoint.counters["sources"]
+    if "-" in sources:
+        raise UserError(
+            "The text came from standard input and is no longer in the cache, so the run cannot be resumed; start from its "
+            "weights with --init-from and the text."
+        )
+    fine_tuned = config.fine_tuned_from is not None
+    corpus = prepare_corpus(
+        sources,
+        config.settings.data,
+        valid_sources=checkpoint.counters["valid_sources"],
+        tokenizer=tokenizer if fine_tuned else None,
+    )
+    same = corpus.content_sha256 == config.corpus.get("content_sha256")
+    if not same or corpus.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise UserError(
+            f"The text in {', '.join(sources)} has changed since the run began, so it cannot be resumed exactly; put the old "
+            "text back, or start from the run's weights with --init-from."
+        )
+    return corpus
+
+
+def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
+    values = settings.model_dump()
+    return make_settings(
+        overrides={
+            f"{section}.{key}": value
+            for section, entries in values.items()
+            for key, value in {**entries, **(changes if section == "training" else {})}.items()
+        }
+    )
+
+
+def _warn_of_other_threads(checkpoint: Checkpoint | None, listener: Listener) -> None:
+    """Sums are split among the threads, so another number of them rounds differently."""
+    before = None if checkpoint is None else checkpoint.counters.get("threads")
+    if before is not None and before != torch.get_num_threads():
+        listener(
+            Note(
+                f"This run was trained with {before} threads and goes on with {torch.get_num_threads()}: the numbers will "
+                f"differ in their last digits; for the same bits set training.threads={before} at the start."
+            )
+        )
+
+
+def _texts(sources: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(sources)] if isinstance(sources, (str, Path)) else [str(source) for source in sources]
+
+
+def _absolute(source: str) -> str:
+    """Make a source independent of the working directory; only the checkpoint holds this, never a file to be shared."""
+    return source if source == "-" or source.startswith("builtin:") else str(Path(source).absolute())
+
+
+def _public_name(source: str) -> str:
+    """Return a source's name without the folders above it."""
+    return "standard input" if source == "-" else Path(source).name

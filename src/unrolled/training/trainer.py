@@ -1,0 +1,272 @@
+"""The training loop: step, evaluate, save, and go on exactly after a stop.
+
+    loss = mean over the batch's targets of -log p(target)        truncated back-propagation through time (Werbos 1990):
+    the hidden state is carried from one batch to the next, its gradient is not.
+
+Everything that the next step depends on is in `TrainingState` or in the model, the optimiser, the batcher and the dropout
+generator; a checkpoint holds all of it, so a resumed run computes the same bits as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from unrolled.config import SamplingSettings, TrainingSettings
+from unrolled.data import Batcher, Corpus
+from unrolled.errors import UserError
+from unrolled.evaluation import validation_loss_nats
+from unrolled.nn import LanguageModel, State
+from unrolled.runs import BestWeights, Checkpoint, RunFolder, append_metrics, keep_metrics_up_to, read_metrics
+from unrolled.runs import write_checkpoint, write_weights
+from unrolled.sampling import decoder_of, generate
+from unrolled.training.events import Evaluated, Finished, Listener, Previewed, RolledBack, Stepped
+from unrolled.training.guard import LossGuard
+from unrolled.training.interrupts import stop_on_signals
+from unrolled.training.optimiser import make_optimiser, optimiser_tensors, restore_optimiser, set_learning_rate
+from unrolled.training.schedule import learning_rate, share_done
+from unrolled.units import bits_per_unit, perplexity
+
+MOST_ROLLBACKS = 12
+
+
+@dataclass
+class TrainingState:
+    """The counters of a training run; all of them are in every checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    train_nats: float = 0.0  # since the last evaluation
+    train_tokens: int = 0
+    train_seconds: float = 0.0
+    best_loss_nats: float = math.inf
+    best_step: int = 0
+    evaluations_without_better: int = 0
+    rate_factor: float = 1.0
+    mean_loss_nats: float = 0.0
+    guarded_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on what, how, and where it is kept."""
+
+    model: LanguageModel
+    corpus: Corpus
+    batcher: Batcher
+    settings: TrainingSettings
+    sampling: SamplingSettings
+    folder: RunFolder
+    about: dict[str, Any]  # goes into every checkpoint: where the text is, and the like
+
+
+class Trainer:
+    """Trains one model; see the module's text.
+
+    Args:
+        job: what to do.
+        listener: is told of everything that happens.
+        checkpoint: go on from here; from the beginning when none is given.
+    """
+
+    def __init__(self, job: Job, listener: Listener, checkpoint: Checkpoint | None = None):
+        self.job = job
+        self.tell = listener
+        self.device = job.model.embedding.device
+        self.optimiser = make_optimiser(job.model, job.settings)
+        self.dropout = torch.Generator(self.device).manual_seed(job.settings.seed + 2)
+        self.at = TrainingState()
+        self.guard = LossGuard(job.settings.spike_factor)
+        self.state: State | None = None  # of the model, carried from batch to batch
+        self.rollbacks = 0
+        if checkpoint is not None:
+            self._restore(checkpoint)
+            keep_metrics_up_to(job.folder.metrics, self.at.step)
+        self.last_good = self._checkpoint()
+
+    def train(self) -> Finished:
+        """Train until the steps, the minutes or the patience are used up, or a signal asks to stop."""
+        reason, interrupted = "", False
+        with stop_on_signals() as request:
+            while not (reason := self._end_reason()):
+                self._step()
+                if request.signal is not None:
+                    interrupted, reason = True, "stopped by a signal; it can be resumed"
+                    break
+                if self._is_due(self.job.settings.eval_interval) or self._end_reason():
+                    self._evaluate()
+                if self._is_due(self.job.settings.checkpoint_interval):
+                    self._save()
+            self._save()
+            if not self.job.folder.weights.exists():
+                self._write_weights(math.inf)  # stopped before the first evaluation: what there is, is usable
+        return Finished(reason, interrupted, self.at.step, self.at.seconds, self.best_entry(), str(self.job.folder.path))
+
+    def best_entry(self) -> dict[str, Any] | None:
+        """Return the line of `metrics.jsonl` of the weights that are kept as the best."""
+        entries = [e for e in read_metrics(self.job.folder.metrics) if e["step"] == self.at.best_step]
+        return entries[-1] if entries else None
+
+    def _end_reason(self) -> str:
+        settings, at = self.job.settings, self.at
+        if at.step >= settings.steps:
+            return f"all {settings.steps:,} steps are done"
+        if settings.minutes is not None and at.seconds >= 60 * settings.minutes:
+            return f"the budget of {settings.minutes:g} minutes is used up"
+        if settings.patience and at.evaluations_without_better >= settings.patience:
+            return f"{settings.patience} evaluations in a row were no better than the best"
+        return ""
+
+    def _is_due(self, interval: int) -> bool:
+        return self.at.step % interval == 0
+
+    def _step(self) -> None:
+        """Make one optimiser step, or roll back."""
+        started = time.perf_counter()
+        batch = self.job.batcher.next_batch()
+        state = None if batch.starts_fresh else self.state
+        inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
+        total_nats, state = self.job.model.loss_nats(inputs, targets, state, self.dropout)
+        loss = total_nats / targets.numel()
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = clip_grad_norm_(self.job.model.parameters(), self.job.settings.clip_norm).item()
+        loss_nats = loss.item()
+        problem = self.guard.problem(loss_nats, norm)
+        if problem is not None:
+            self._roll_back(problem)
+            return
+        share = share_done(self.job.settings, self.at.step, self.at.seconds)
+        set_learning_rate(self.optimiser, self._rate(share))
+        self.optimiser.step()
+        self.state = state.detach()
+        self._count(loss_nats, targets.numel(), time.perf_counter() - started)
+
+    def _rate(self, share: float) -> float:
+        return learning_rate(self.job.settings, self.at.step, share) * self.at.rate_factor
+
+    def _count(self, loss_nats: float, tokens: int, seconds: float) -> None:
+        at = self.at
+        self.guard.accept(loss_nats)
+        at.step += 1
+        at.seconds += seconds
+        at.tokens += tokens
+        at.train_nats += loss_nats * tokens
+        at.train_tokens += tokens
+        at.train_seconds += seconds
+        share = share_done(self.job.settings, at.step, at.seconds)
+        left = at.seconds * (1 - share) / share
+        self.tell(Stepped(at.step, loss_nats, at.train_tokens / at.train_seconds, at.seconds, share, left))
+
+    def _evaluate(self) -> None:
+        """Measure on the validation text, keep the weights if they are the best, and show a sample."""
+        started = time.perf_counter()
+        job, at = self.job, self.at
+        valid = job.corpus.valid
+        nats, tokens = validation_loss_nats(
+            job.model, valid.ids, job.corpus.tokenizer.start_id, job.settings.eval_tokens
+        )
+        loss_nats = nats / tokens
+        is_best = loss_nats < at.best_loss_nats
+        if is_best:
+            at.best_loss_nats, at.best_step, at.evaluations_without_better = loss_nats, at.step, 0
+            self._write_weights(loss_nats)
+        else:
+            at.evaluations_without_better += 1
+        characters = valid.characters * tokens / valid.tokens
+        entry = self._entry(loss_nats, bits_per_unit(nats, characters))
+        append_metrics(job.folder.metrics, entry)
+        at.train_nats, at.train_tokens, at.train_seconds = 0.0, 0, 0.0
+        self.tell(Evaluated(entry, is_best))
+        self._preview()
+        at.seconds += time.perf_counter() - started
+
+    def _entry(self, valid_loss_nats: float, valid_bits_per_char: float) -> dict[str, Any]:
+        at = self.at
+        return {
+            "step": at.step,
+            "seconds": round(at.seconds, 3),
+            "train_loss_nats": at.train_nats / at.train_tokens if at.train_tokens else math.nan,
+            "valid_loss_nats": valid_loss_nats,
+            "valid_perplexity": perplexity(valid_loss_nats),
+            "valid_bits_per_char": valid_bits_per_char,
+            "tokens_per_second": round(at.train_tokens / at.train_seconds, 1) if at.train_seconds else math.nan,
+            "learning_rate": self._rate(share_done(self.job.settings, at.step, at.seconds)),
+        }
+
+    def _preview(self) -> None:
+        settings = self.job.settings
+        if settings.preview_tokens == 0:
+            return
+        sampling = self.job.sampling.model_copy(
+            update={"max_tokens": settings.preview_tokens, "n": 1, "seed": settings.seed + self.at.step}
+        )
+        written = generate(decoder_of(self.job.model), self.job.corpus.tokenizer, settings.preview_prompt, sampling)
+        self.tell(Previewed(self.at.step, settings.preview_prompt, written.samples[0].text))
+
+    def _write_weights(self, loss_nats: float) -> None:
+        about = BestWeights(self.at.step, loss_nats, self.job.corpus.tokenizer.fingerprint)
+        write_weights(self.job.folder.weights, dict(self.job.model.state_dict()), about)
+
+    def _save(self) -> None:
+        self.last_good, self.rollbacks = self._checkpoint(), 0
+        write_checkpoint(self.job.folder.checkpoint, self.last_good)
+
+    def _checkpoint(self) -> Checkpoint:
+        """Copy everything that the next step depends on."""
+        self.at.mean_loss_nats, self.at.guarded_steps = self.guard.mean_nats, self.guard.steps
+        parts = {
+            "model": self.job.model.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser),
+            "batches": self.job.batcher.position(),
+            "dropout": {"generator": self.dropout.get_state()},
+            "state": {} if self.state is None else self.state._asdict(),
+        }
+        tensors = {f"{part}.{name}": t.detach().clone() for part, named in parts.items() for name, t in named.items()}
+        return Checkpoint(tensors, {**self.job.about, "training": dataclasses.asdict(self.at)})
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Put back what `_checkpoint` copied.
+
+        Raises:
+            UserError: the checkpoint does not belong to this run.
+        """
+        try:
+            self.at = TrainingState(**checkpoint.counters["training"])
+            self.job.model.load_state_dict(checkpoint.part("model"))
+            restore_optimiser(self.optimiser, {k: t.clone() for k, t in checkpoint.part("optimiser").items()})
+            self.job.batcher.restore(checkpoint.part("batches"))
+            self.dropout.set_state(checkpoint.part("dropout")["generator"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"The checkpoint in {self.job.folder.checkpoint.parent} does not fit this run; start from the best weights "
+                "with --init-from."
+            ) from error
+        state = checkpoint.part("state")
+        self.state = State(state["h"].to(self.device), state["c"].to(self.device)) if state else None
+        self.guard = LossGuard(self.job.settings.spike_factor, self.at.mean_loss_nats, self.at.guarded_steps)
+
+    def _roll_back(self, reason: str) -> None:
+        """Go back to the last good state and halve the learning rate.
+
+        Raises:
+            UserError: that has happened too often.
+        """
+        self.rollbacks += 1
+        if self.rollbacks > MOST_ROLLBACKS:
+            raise UserError(
+                f"Training failed {self.rollbacks} times in a row at step {self.at.step:,} ({reason}), although the learning "
+                "rate was halved each time; choose a lower training.learning_rate or a lower training.clip_norm."
+            )
+        step, factor, seconds = self.at.step, self.at.rate_factor / 2, self.at.seconds
+        self._restore(self.last_good)
+        self.at.rate_factor, self.at.seconds = factor, seconds
+        keep_metrics_up_to(self.job.folder.metrics, self.at.step)
+        self.tell(RolledBack(step, self.at.step, reason, factor))

@@ -1,0 +1,237 @@
+"""Serving the application with waitress: bind first, say where, then answer until SIGINT or SIGTERM.
+
+The socket is bound before anything else, so that a taken port is one plain sentence and not a traceback from a thread.
+Loopback is the default; another address is served when asked for, with a warning, since there is no password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from flask import Flask
+from waitress.server import create_server
+
+from unrolled.errors import UserError
+from unrolled.web.application import create_app
+from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
+from unrolled.web.writing import Desk
+
+LOG = logging.getLogger("unrolled.web")
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5000
+SPARE_THREADS = 4  # pages and health checks are answered while every writing place is taken
+BACKLOG = 128
+CHANNEL_TIMEOUT_SECONDS = 30
+CONNECTION_LIMIT = 200
+
+
+def serve_models(
+    run_folders: Sequence[str | Path],
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    settings: WebSettings | None = None,
+    on_ready: Callable[[str], None] | None = None,
+    on_warning: Callable[[str], None] = LOG.warning,
+) -> None:
+    """Load models and serve them until interrupted; without run folders, the shipped model.
+
+    Args:
+        run_folders: run directories; the first is offered first.
+        host: a name or address to bind; anything but loopback calls `on_warning`.
+        port: 0 takes any free one.
+        settings: limits; names in `allowed_hosts` are answered beside those that follow from `host`.
+        on_ready: called with the URL once requests are accepted.
+        on_warning: called with one sentence where others can reach the server.
+
+    Raises:
+        UserError: a model cannot be loaded, or the address cannot be bound.
+    """
+    from unrolled.shipped import shipped_model_folder
+    from unrolled.trained import load  # brings PyTorch; a taken port is found without waiting for it
+
+    with contextlib.closing(bind(host, port)) as bound:
+        models = [load(folder) for folder in run_folders or [shipped_model_folder()]]
+        settings = settings_for(bound, WebSettings() if settings is None else settings)
+        _serve_on(bound, create_app(models, settings), on_ready, on_warning)
+
+
+def serve(
+    app: Flask,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    on_warning: Callable[[str], None] = LOG.warning,
+) -> None:
+    """Serve an application until interrupted; see `serve_models`.
+
+    Raises:
+        UserError: the address cannot be bound.
+    """
+    with contextlib.closing(bind(host, port)) as bound:
+        _serve_on(bound, app, on_ready, on_warning)
+
+
+class Server:
+    """A bound, listening server. `run` answers until `stop` (from any thread) or an interrupt (in the main thread)."""
+
+    def __init__(self, app: Flask, bound: socket.socket) -> None:
+        room = app.extensions["unrolled"]
+        self.url = address_url(bound)
+        self._desk: Desk = room.desk
+        self._waitress = create_server(
+            app,
+            sockets=[bound],
+            threads=room.settings.generations_at_once + SPARE_THREADS,
+            channel_timeout=CHANNEL_TIMEOUT_SECONDS,
+            connection_limit=CONNECTION_LIMIT,
+            max_request_body_size=4 * room.settings.max_body_bytes,  # up to here Flask answers, in our words
+            channel_request_lookahead=1,  # reads on while a text is written, and so notices who left
+            backlog=BACKLOG,
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+        )
+
+    def run(self) -> None:
+        """Answer requests until stopped; running texts end at their next token."""
+        with _signals_end(self._desk):
+            self._waitress.run()
+        self._desk.close()
+        self._waitress.task_dispatcher.shutdown()
+        self._leave()
+
+    def stop(self) -> None:
+        """End `run`, from any thread."""
+        self._desk.close()
+        self._waitress.trigger.pull_trigger(self._leave)
+
+    def _leave(self) -> None:
+        """Close every connection and the server's own socket, in the thread of the loop, which then has nothing to wait for."""
+        for channel in list(self._waitress.active_channels.values()):
+            channel.handle_close()
+        self._waitress.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on the address (IPv4 first, where a name has both).
+
+    Raises:
+        UserError: no such address, the port is taken or not allowed.
+    """
+    if not 0 <= port <= 65_535:
+        raise UserError(f"Port {port} does not exist; choose one from 1024 to 65535, such as --port 5001.")
+    family, address = _resolve(host, port)
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere it would share a port that is in use
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise UserError(_bind_problem(error, host, port)) from None
+    return bound
+
+
+def settings_for(bound: socket.socket, settings: WebSettings) -> WebSettings:
+    """Return the settings with the names that a socket's own address is reached by.
+
+    On loopback these are the loopback names alone. A server that others can reach also answers to any literal address and to
+    the machine's name: neither can be taken over by a foreign site's DNS.
+    """
+    given = tuple(dict.fromkeys((*settings.allowed_hosts, *LOOPBACK_HOSTS)))
+    if is_loopback(bound):
+        return replace(settings, allowed_hosts=tuple(dict.fromkeys((*given, _literal(bound)))))
+    return replace(settings, allowed_hosts=(*given, socket.gethostname()), any_address=True)
+
+
+def is_loopback(bound: socket.socket) -> bool:
+    """Say whether only this machine can reach the socket."""
+    return _address(bound).is_loopback
+
+
+def address_url(bound: socket.socket) -> str:
+    """Return the URL to open; for a socket on all addresses, its loopback one."""
+    literal = _literal(bound)
+    if _address(bound).is_unspecified:
+        literal = "127.0.0.1" if bound.family == socket.AF_INET else "[::1]"
+    return f"http://{literal}:{bound.getsockname()[1]}"
+
+
+def _serve_on(
+    bound: socket.socket,
+    app: Flask,
+    on_ready: Callable[[str], None] | None,
+    on_warning: Callable[[str], None],
+) -> None:
+    server = Server(app, bound)
+    if not is_loopback(bound):
+        on_warning(
+            f"Everyone who can reach {_literal(bound)} can use this page; there is no password. "
+            "Without --host only this machine can."
+        )
+    if on_ready is not None:
+        on_ready(server.url)
+    server.run()
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple]:
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise UserError(
+            f"There is no address {host!r} here; try --host 127.0.0.1 (this machine only) or --host 0.0.0.0 (everyone)."
+        ) from None
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, address
+
+
+def _bind_problem(error: OSError, host: str, port: int) -> str:
+    other = f"choose another, such as --port {port + 1 if port < 65_535 else 5001}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is in use by another program; stop that, or {other}."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"Port {port} on {host} may not be used by this user; {other if port >= 1024 else 'choose --port 5001'}."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"This machine does not have the address {host}; try --host 127.0.0.1."
+    return f"Port {port} on {host} cannot be opened ({error.strerror}); {other}."
+
+
+def _address(bound: socket.socket) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0])
+
+
+def _literal(bound: socket.socket) -> str:
+    address = _address(bound)
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+@contextlib.contextmanager
+def _signals_end(desk: Desk) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the loop and all running texts; other threads cannot set handlers, and need none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: object) -> None:
+        desk.close()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

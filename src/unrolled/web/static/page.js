@@ -1,0 +1,259 @@
+// The page with JavaScript: the same form, its answer streamed in. Text from the server only ever becomes textContent.
+"use strict";
+
+(() => {
+  const find = (id) => document.getElementById(id);
+  const form = find("write");
+  const prompt = find("prompt");
+  const story = find("story");
+  const inputs = [...document.querySelectorAll(".field input")];
+  const presets = [...document.querySelectorAll(".presets button")];
+  const longest = Number(form.dataset.longest);
+  let running = null; // the AbortController of the text being written
+  let following = false; // the window scrolls along, until the reader scrolls away
+
+  const show = (element, text) => {
+    element.textContent = text;
+    element.hidden = text === "";
+  };
+
+  // Asking and reading
+
+  async function write() {
+    if (running) return;
+    running = new AbortController();
+    const asked = prompt.value;
+    const began = performance.now();
+    const pen = begin(asked);
+    try {
+      const response = await fetch(form.dataset.stream, {
+        method: "POST",
+        body: new URLSearchParams(new FormData(form)),
+        signal: running.signal,
+      });
+      if (!response.ok) return refused(await complaintOf(response));
+      pen.seed = response.headers.get("X-Unrolled-Seed");
+      await receive(response.body, pen);
+    } catch (error) {
+      if (error.name === "AbortError") stopped(pen, performance.now() - began);
+      else show(find("message"), "The server does not answer. Is it still running?");
+    } finally {
+      pen.flush();
+      end();
+    }
+  }
+
+  async function complaintOf(response) {
+    try {
+      return await response.json();
+    } catch {
+      return { error: `The server refused this (status ${response.status}).` };
+    }
+  }
+
+  async function receive(body, pen) {
+    const reader = body.getReader();
+    const decoder = new TextDecoder();
+    let rest = "";
+    let ended = false;
+    for (;;) {
+      const { done, value } = await reader.read();
+      const lines = (rest + (done ? decoder.decode() : decoder.decode(value, { stream: true }))).split("\n");
+      rest = lines.pop();
+      for (const line of lines) ended = handle(JSON.parse(line), pen) || ended;
+      if (done) break;
+    }
+    if (!ended) show(find("message"), "The text broke off: the server closed the connection.");
+  }
+
+  function handle(item, pen) {
+    if ("text" in item) {
+      pen.add(item.text);
+      return false;
+    }
+    if ("error" in item) show(find("message"), item.error);
+    else finished(item);
+    return true;
+  }
+
+  // What is seen
+
+  function begin(asked) {
+    complain({});
+    for (const id of ["message", "unknown-list", "note", "made", "decoding"]) show(find(id), "");
+    find("unknown").hidden = true;
+    find("empty")?.remove();
+    find("given").textContent = asked;
+    find("written").textContent = "";
+    story.setAttribute("aria-busy", "true");
+    find("start").hidden = find("continue").hidden = find("copy").hidden = true;
+    find("stop").hidden = false;
+    if (document.activeElement === document.body) find("stop").focus();
+    following = true;
+    return new Pen(find("written"));
+  }
+
+  function end() {
+    running = null;
+    story.setAttribute("aria-busy", "false");
+    const focused = document.activeElement === find("stop");
+    find("stop").hidden = true;
+    find("start").hidden = false;
+    if (focused) find("start").focus({ preventScroll: true });
+    find("continue").hidden = find("copy").hidden = find("written").textContent === "";
+  }
+
+  function finished(facts) {
+    const speed = facts.tokens_per_second ? ` (${Math.round(facts.tokens_per_second).toLocaleString("en")} tokens/s)` : "";
+    const tokens = facts.tokens.toLocaleString("en");
+    show(find("made"), `${tokens} tokens in ${facts.seconds.toFixed(2)} s${speed} · seed ${facts.seed}`);
+    show(find("decoding"), `${find("model").selectedOptions[0].textContent}: ${facts.decoding}`);
+    show(find("note"), facts.note ?? "");
+    find("unknown-list").textContent = facts.unknown.join(" ");
+    find("unknown-list").hidden = false;
+    find("unknown").hidden = facts.unknown.length === 0;
+  }
+
+  function stopped(pen, milliseconds) {
+    const seed = pen.seed === null ? "" : ` · seed ${pen.seed}`;
+    show(find("made"), `Stopped by you after ${(milliseconds / 1000).toFixed(2)} s${seed}`);
+  }
+
+  function refused(answer) {
+    const fields = answer.fields ?? {};
+    complain(fields);
+    const first = Object.keys(fields).map(find).find((element) => element !== null);
+    show(find("message"), answer.error);
+    first?.focus();
+  }
+
+  function complain(fields) {
+    for (const place of document.querySelectorAll("[data-problem]")) {
+      const name = place.dataset.problem;
+      show(place, fields[name] ?? "");
+      if (name in fields) find(name).setAttribute("aria-invalid", "true");
+      else find(name).removeAttribute("aria-invalid");
+    }
+  }
+
+  // Collects pieces and puts them on the page once a frame: a fast model writes thousands a second.
+  class Pen {
+    constructor(place) {
+      this.node = document.createTextNode("");
+      place.append(this.node);
+      this.waiting = "";
+      this.frame = 0;
+      this.seed = null;
+    }
+
+    add(text) {
+      this.waiting += text;
+      if (this.frame === 0) this.frame = requestAnimationFrame(() => this.flush());
+    }
+
+    flush() {
+      cancelAnimationFrame(this.frame);
+      this.frame = 0;
+      this.node.appendData(this.waiting);
+      this.waiting = "";
+      const below = story.getBoundingClientRect().bottom - window.innerHeight + 24;
+      if (following && below > 0) window.scrollBy(0, below);
+    }
+  }
+
+  for (const kind of ["wheel", "touchmove", "keydown"]) {
+    window.addEventListener(kind, () => { following = false; }, { passive: true });
+  }
+
+  // What can be operated
+
+  form.addEventListener("submit", (event) => {
+    if (event.submitter?.name === "preset") return;
+    event.preventDefault();
+    write();
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      write();
+    } else if (event.key === "Escape") {
+      running?.abort();
+    }
+  });
+
+  find("stop").addEventListener("click", () => running?.abort());
+
+  find("continue").addEventListener("submit", (event) => {
+    event.preventDefault();
+    prompt.value = Array.from(find("given").textContent + find("written").textContent).slice(-longest).join("");
+    count();
+    write();
+  });
+
+  find("copy").addEventListener("click", async () => {
+    const button = find("copy");
+    const label = button.textContent;
+    button.textContent = (await copied()) ? "Copied" : "Select and copy by hand";
+    setTimeout(() => { button.textContent = label; }, 1600);
+  });
+
+  async function copied() {
+    try {
+      await navigator.clipboard.writeText(find("given").textContent + find("written").textContent);
+      return true;
+    } catch { // no clipboard on plain HTTP between machines
+      window.getSelection().selectAllChildren(story);
+      return document.execCommand("copy");
+    }
+  }
+
+  find("model").addEventListener("change", choose);
+
+  function choose() {
+    for (const facts of document.querySelectorAll("[data-model]")) facts.hidden = facts.dataset.model !== find("model").value;
+  }
+
+  for (const button of presets) {
+    button.type = "button";
+    button.addEventListener("click", () => {
+      for (const [name, value] of Object.entries(JSON.parse(button.dataset.values))) find(name).value = String(value);
+      press();
+    });
+  }
+
+  function press() {
+    for (const button of presets) {
+      const values = Object.entries(JSON.parse(button.dataset.values));
+      const same = values.every(([name, value]) => find(name).value.trim() !== "" && Number(find(name).value) === value);
+      button.setAttribute("aria-pressed", String(same));
+    }
+  }
+
+  for (const input of inputs) {
+    input.addEventListener("input", press);
+    if (input.dataset.step) input.addEventListener("keydown", (event) => turn(event, input));
+  }
+
+  function turn(event, input) {
+    const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+    const value = Number(input.value);
+    if (direction === undefined || !Number.isFinite(value)) return;
+    event.preventDefault();
+    const moved = Number((value + direction * Number(input.dataset.step)).toFixed(6));
+    input.value = String(Math.min(Number(input.dataset.high), Math.max(Number(input.dataset.low), moved)));
+    press();
+  }
+
+  function count() {
+    const length = Array.from(prompt.value).length;
+    find("counter").textContent = `${length.toLocaleString("en")} of ${longest.toLocaleString("en")}`;
+  }
+
+  prompt.addEventListener("input", count);
+  for (const element of document.querySelectorAll(".needs-script")) element.hidden = false;
+  if (find("written").textContent !== "") find("copy").hidden = false;
+  choose(); // a reloaded page may keep what was chosen before
+  count();
+  press();
+})();

@@ -1,0 +1,64 @@
+"""CSV columns as text, against the rows that were written."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unrolled.errors import UserError
+from unrolled.text.columns import column_text, header_of
+
+cells = st.text(alphabet='a",\n \u2028é')
+
+
+def column(text, name, notes=None):
+    pieces = [text[i : i + 3] for i in range(0, len(text), 3)]
+    return "".join(column_text(pieces, name, "posts.csv", [] if notes is None else notes))
+
+
+@given(rows=st.lists(st.tuples(cells, cells), min_size=1))
+def test_a_written_column_comes_back_row_by_row(rows):
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([("title", "body"), *rows])
+    assert column(file.getvalue(), "body") == "\n".join(body for _, body in rows)
+
+
+def test_a_column_is_found_by_index_and_the_header_is_told():
+    notes = []
+    assert column("first,second\n1,2\n3,4\n", "1", notes) == "2\n4"
+    assert "'second'" in notes[0]
+
+
+def test_a_name_that_is_a_number_wins_over_the_index():
+    notes = []
+    assert column("1,0\na,b\n", "0", notes) == "b"
+    assert notes == []
+
+
+def test_rows_without_the_column_are_counted():
+    notes = []
+    assert column("a,b\n1,2\n3\n\n4,5\n", "b", notes) == "2\n5"
+    assert "1 rows of posts.csv are too short" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["text", "2", "-1", "²", ""])
+def test_an_unknown_column_lists_the_columns(name):
+    with pytest.raises(UserError, match=r"no column .*: title, body\."):
+        column("title,body\n1,2\n", name)
+
+
+def test_a_column_name_that_stands_twice_asks_for_the_index():
+    with pytest.raises(UserError, match="give the index, 0 or 2"):
+        column("a,b,a\n1,2,3\n", "a")
+
+
+def test_an_empty_file_has_no_header():
+    with pytest.raises(UserError, match="no header"):
+        column("", "a")
+    assert header_of([], "posts.csv") == []
+
+
+def test_a_cell_may_be_longer_than_the_default_limit_of_the_csv_module():
+    assert column("a\n" + "x" * 200_000 + "\n", "a") == "x" * 200_000

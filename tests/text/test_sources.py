@@ -1,0 +1,146 @@
+"""Sources as users write them: what is read, in which order, and what is said when it cannot be."""
+
+import io
+import os
+
+import pytest
+
+from unrolled.errors import UserError
+from unrolled.text.sources import read_sources
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def text_of(*specs, **options):
+    return "".join(read_sources(specs, **options))
+
+
+def refusal(*specs, **options):
+    with pytest.raises(UserError) as problem:
+        text_of(*specs, **options)
+    return str(problem.value)
+
+
+def test_several_files_are_joined_by_exactly_one_newline(here):
+    (here / "a.txt").write_text("one")
+    (here / "b.txt").write_text("two\n")
+    (here / "c.txt").write_bytes(b"\xef\xbb\xbfthree\r\n\r\n")
+    source = read_sources(["a.txt", "b.txt", "c.txt", "a.txt"])
+    assert "".join(source) == "one\ntwo\nthree\n\none"
+    assert (source.report.files, source.report.characters, source.report.notes) == (4, 18, ())
+
+
+def test_a_newline_between_sources_is_found_across_pieces(here):
+    (here / "a.txt").write_text("one\r")
+    assert text_of("a.txt", "a.txt") == "one\none\n"
+
+
+def test_a_folder_gives_its_text_files_by_path_and_notes_the_others(here):
+    for name in ("b.txt", "a/z.TXT", "a/.hidden.txt", ".git/x.txt", "c/d/e.txt", "notes.md", "a/pic.png", "README"):
+        (here / "books" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "books" / name).write_text(name)
+    source = read_sources(["books"])
+    assert "".join(source) == "a/z.TXT\nb.txt\nc/d/e.txt"
+    (note,) = source.report.notes
+    for left_out in ("1 .md", "1 .png", "1 no extension"):
+        assert left_out in note
+
+
+def test_links_that_go_in_circles_are_read_once(here):
+    (here / "books").mkdir()
+    (here / "books" / "a.txt").write_text("once")
+    os.symlink(here / "books", here / "books" / "again", target_is_directory=True)
+    assert text_of("books") == "once"
+
+
+def test_an_empty_file_in_a_folder_is_a_note_and_alone_an_error(here):
+    (here / "books").mkdir()
+    (here / "books" / "empty.txt").touch()
+    assert "held no text" in refusal("books")
+    (here / "books" / "full.txt").write_text("x")
+    source = read_sources(["books"])
+    assert "".join(source) == "x"
+    assert "empty.txt is empty" in source.report.notes[0]
+    assert "empty.txt is empty" in refusal("books/full.txt", "books/empty.txt")
+
+
+def test_a_folder_without_text_files_says_what_it_holds(here):
+    (here / "books").mkdir()
+    assert "holds no .txt file" in refusal("books")
+    (here / "books" / "a.pdf").touch()
+    assert "only 1 .pdf" in refusal("books")
+
+
+def test_standard_input_is_read_and_left_open():
+    stdin = io.BytesIO("é\r\n".encode())
+    assert text_of("-", stdin=stdin) == "é\n"
+    assert not stdin.closed
+    assert "standard input is empty" in refusal("-", stdin=io.BytesIO())
+    assert "only once" in refusal("-", "-", stdin=stdin)
+
+
+def test_a_csv_column_is_one_source_among_others(here):
+    (here / "posts.csv").write_text('id,body\n1,"one, two"\n2,three\n')
+    (here / "a.txt").write_text("four")
+    assert text_of("posts.csv:body", "a.txt") == "one, two\nthree\nfour"
+    assert "its columns are: id, body" in refusal("posts.csv:text")
+
+
+def test_a_csv_file_without_a_column_lists_the_columns(here):
+    (here / "posts.csv").write_text("id,body\n1,2\n")
+    assert "posts.csv:id (columns: id, body)" in refusal("posts.csv")
+
+
+def test_a_path_that_exists_wins_over_the_column(here):
+    (here / "posts.csv").write_text("body\nfrom the column\n")
+    assert text_of("posts.csv:body") == "from the column"
+    (here / "posts.csv:body").write_text("from the file")
+    assert text_of("posts.csv:body") == "from the file"
+
+
+def test_a_column_name_may_hold_a_colon(here):
+    (here / "posts.csv").write_text("a:b\nx\n")
+    assert text_of("posts.csv:a:b") == "x"
+
+
+def test_the_stories_of_the_package_are_joined_by_one_blank_line(here):
+    source = read_sources(["builtin:stories"])
+    text = "".join(source)
+    assert source.report.files >= 10
+    assert source.report.characters == len(text)
+    assert "\n\n\n" not in text
+    assert "\r" not in text
+    assert "known: stories" in refusal("builtin:storys")
+
+
+def test_a_missing_file_suggests_the_nearest_names(here):
+    (here / "books").mkdir()
+    (here / "books" / "stories.txt").touch()
+    assert "did you mean books/stories.txt?" in refusal("books/storis.txt")
+    assert "no folder bokks" in refusal("bokks/stories.txt")
+    assert "There is no file or folder qqq" in refusal("qqq")
+    assert "There is no file or folder posts.csv;" in refusal("posts.csv:body")
+
+
+def test_undecodable_bytes_are_refused_or_replaced_and_counted(here):
+    (here / "latin.txt").write_bytes("\ufffdcafé\n".encode("latin-1", "replace") + b"\xe9\xe8")
+    assert "latin.txt is not UTF-8: byte 0xe9 at offset 4" in refusal("latin.txt")
+    source = read_sources(["latin.txt"], "replace")
+    assert "".join(source) == "?caf\ufffd\n\ufffd\ufffd"
+    assert source.report.replaced == 3
+    assert "3 places" in source.report.notes[0]
+
+
+def test_no_source_and_an_unknown_policy_are_refused():
+    assert "No text was given" in refusal()
+    with pytest.raises(ValueError, match="encoding_errors"):
+        read_sources(["-"], "ignore")
+
+
+def test_sources_are_found_before_anything_is_read(here):
+    with pytest.raises(UserError, match="no file or folder"):
+        read_sources(["-", "missing.txt"], stdin=None)

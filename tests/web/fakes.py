@@ -1,0 +1,76 @@
+"""A trained model that follows a script: the same interface, no network, and gates that a test opens by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+
+from unrolled.config import ModelSettings, sampling_settings
+from unrolled.sampling.generate import Delta
+
+KNOWN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,'\n")
+
+
+class FakeTokenizer:
+    kind = "character"
+    vocabulary_size = 89
+
+    def unknown_in(self, text: str) -> list[str]:
+        return [c for c in dict.fromkeys(text) if c not in KNOWN]
+
+
+class FakeModel:
+    """Writes `script` again and again, turned by the seed, a character at a time.
+
+    Before character number i, a gate in `gates` is waited for; `failure` is raised there instead where it is given.
+    `log` receives ("opened" | "closed", seed).
+    """
+
+    device = "cpu"
+    device_reason = "no CUDA device was found"
+    tokenizer = FakeTokenizer()
+    settings = SimpleNamespace(model=ModelSettings(embedding_size=24, hidden_size=320, layers=2))
+
+    def __init__(
+        self,
+        name: str = "stories",
+        script: str = "the sea was calm. ",
+        gates: Mapping[int, threading.Event] | None = None,
+        failures: Mapping[int, Exception] | None = None,
+    ) -> None:
+        self.name = name
+        self.script = script
+        self.gates = dict(gates or {})
+        self.failures = dict(failures or {})
+        self.opened: list[int] = []
+        self.asked: list[dict] = []
+        self.closed = threading.Semaphore(0)  # one release for each generator that ended
+
+    def info(self) -> dict:
+        return {"parameters": 1_234_567, "best": {"valid_bits_per_char": 1.75434}}
+
+    def stream(self, prompt: str = "", **settings) -> Iterator[Delta]:
+        checked = sampling_settings(settings)
+        self.asked.append({"prompt": prompt, **settings})
+        return self._deltas(checked.seed, checked.max_tokens)
+
+    def _deltas(self, seed: int, length: int) -> Iterator[Delta]:
+        self.opened.append(seed)
+        try:
+            for i in range(length):
+                if i in self.gates:
+                    assert self.gates[i].wait(30), "a test forgot to open a gate"
+                if i in self.failures:
+                    raise self.failures[i]
+                last = i == length - 1
+                yield Delta(0, self.character(seed, i), "length" if last else None, i + 1)
+        finally:
+            self.closed.release()
+
+    def character(self, seed: int, i: int) -> str:
+        return self.script[(seed + i) % len(self.script)]
+
+    def text(self, seed: int, length: int) -> str:
+        """What this model writes with a seed: the expectation of most tests."""
+        return "".join(self.character(seed, i) for i in range(length))

@@ -1,0 +1,238 @@
+"""The server with real sockets: text arrives before it is finished, who leaves frees a place, and ports in use are named."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from unrolled.errors import UserError
+from unrolled.web import server as server_module
+from unrolled.web.application import create_app
+from unrolled.web.server import address_url, bind, is_loopback, serve, settings_for
+from unrolled.web.settings import WebSettings
+
+from .fakes import FakeModel
+
+
+def connect(server):
+    address = urllib.parse.urlsplit(server.url)
+    return closing(http.client.HTTPConnection(address.hostname, address.port, timeout=30))
+
+
+def ask(connection, **fields):
+    connection.request(
+        "POST",
+        "/stream",
+        urllib.parse.urlencode(fields),
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    return connection.getresponse()
+
+
+def rest(response):
+    return [json.loads(line) for line in response.read().splitlines()]
+
+
+def test_the_first_letters_arrive_while_the_model_still_writes(served):
+    gate = threading.Event()
+    model = FakeModel(gates={3: gate})
+    server = served(create_app([model]))
+    try:
+        with connect(server) as connection:
+            response = ask(connection, max_tokens=6, seed=0)
+            first = [json.loads(response.readline())["text"] for _ in range(3)]
+            assert first == ["t", "h", "e"]
+            assert not gate.is_set()
+            gate.set()
+            *pieces, last = rest(response)
+            assert [piece["text"] for piece in pieces] == [" ", "s", "e"]
+            assert last["tokens"] == 6
+    finally:
+        gate.set()
+
+
+def test_a_visitor_who_hangs_up_frees_the_place(served):
+    gate = threading.Event()
+    model = FakeModel(gates={2: gate})
+    server = served(create_app([model], WebSettings(generations_at_once=1)))
+    try:
+        with connect(server) as connection:
+            response = ask(connection, max_tokens=2000, seed=0)
+            response.readline()
+            response.close()
+        with connect(server) as connection:
+            assert ask(connection, max_tokens=1).status == 503
+        model.gates.clear()
+        gate.set()
+        assert model.closed.acquire(timeout=30)
+        with connect(server) as connection:
+            # The generator has ended; its place follows in the same breath, in another thread.
+            for _ in range(1000):
+                response = ask(connection, max_tokens=3, seed=1)
+                lines = rest(response)
+                if response.status == 200:
+                    break
+            assert lines[-1]["tokens"] == 3
+    finally:
+        gate.set()
+
+
+def test_the_page_answers_while_every_place_is_taken(served):
+    gate = threading.Event()
+    model = FakeModel(gates={1: gate})
+    server = served(create_app([model], WebSettings(generations_at_once=2)))
+    try:
+        with connect(server) as one, connect(server) as two, connect(server) as three:
+            running = [ask(one, max_tokens=3, seed=0), ask(two, max_tokens=3, seed=1)]
+            for response in running:
+                response.readline()
+            refused = ask(three, max_tokens=3)
+            assert refused.status == 503
+            assert int(refused.getheader("Retry-After")) > 0
+            refused.read()
+            three.request("GET", "/health")
+            assert json.loads(three.getresponse().read()) == {"status": "ok"}
+            gate.set()
+            assert [rest(response)[-1]["tokens"] for response in running] == [3, 3]
+    finally:
+        gate.set()
+
+
+def test_requests_at_once_are_answered_like_requests_in_turn(served):
+    model = FakeModel()
+    server = served(create_app([model], WebSettings(generations_at_once=8)))
+
+    def text(seed):
+        with connect(server) as connection:
+            return "".join(line.get("text", "") for line in rest(ask(connection, max_tokens=200, seed=seed)))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(text, range(8))) == [model.text(seed, 200) for seed in range(8)]
+
+
+def test_stopping_the_server_ends_running_texts(served):
+    gate = threading.Event()
+    model = FakeModel(gates={1: gate})
+    server = served(create_app([model]))
+    with connect(server) as connection:
+        ask(connection, max_tokens=2000, seed=0).readline()
+        server.stop()
+        gate.set()
+        assert model.closed.acquire(timeout=30)
+
+
+def test_the_server_checks_the_host_and_names_no_software(served):
+    server = served(create_app([FakeModel()]))
+    with connect(server) as connection:
+        connection.request("GET", "/", headers={"Host": "evil.example"})
+        response = connection.getresponse()
+        assert response.status == 400
+        assert not response.getheader("Server")
+        response.read()
+    with closing(socket.create_connection(("127.0.0.1", urllib.parse.urlsplit(server.url).port), 30)) as raw:
+        raw.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b" 400 " in raw.recv(1000)
+
+
+def test_a_body_beyond_the_limit_is_refused_in_words(served):
+    server = served(create_app([FakeModel()]))
+    with connect(server) as connection:
+        response = ask(connection, prompt="x" * 300_000)
+        assert response.status == 413
+        assert "shorter prompt" in json.loads(response.read())["error"]
+
+
+def test_a_port_in_use_is_named_with_the_way_out():
+    with closing(bind("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"Port {port} on 127.0.0.1 is in use.*--port {port + 1}"):
+            serve(create_app([FakeModel()]), port=port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "words"),
+    [
+        ("127.0.0.1", 65_536, "--port 5001"),
+        ("127.0.0.1", -1, "--port 5001"),
+        ("no.such.host.invalid", 0, "--host 127.0.0.1"),
+        ("a" * 70 + ".x", 0, "--host"),
+        ("192.0.2.1", 0, "--host 127.0.0.1"),
+    ],
+)
+def test_an_address_that_cannot_be_bound_is_a_user_error(host, port, words):
+    with pytest.raises(UserError, match=words):
+        bind(host, port)
+
+
+def test_an_address_of_ipv6_is_served_in_brackets(served):
+    try:
+        bound = bind("::1", 0)
+    except UserError:
+        pytest.skip("this machine has no IPv6")
+    with closing(bound):
+        assert address_url(bound) == f"http://[::1]:{bound.getsockname()[1]}"
+        assert is_loopback(bound)
+
+
+def test_a_name_is_bound_where_a_browser_looks_for_it():
+    with closing(bind("localhost", 0)) as bound:
+        assert is_loopback(bound)
+
+
+def test_on_loopback_only_loopback_names_are_answered():
+    with closing(bind("127.0.0.1", 0)) as bound:
+        settings = settings_for(bound, WebSettings())
+        assert set(settings.allowed_hosts) == {"localhost", "127.0.0.1", "[::1]"}
+        assert not settings.any_address
+
+
+def test_an_open_address_answers_to_addresses_and_warns(monkeypatch):
+    with closing(bind("0.0.0.0", 0)) as bound:
+        settings = settings_for(bound, WebSettings(allowed_hosts=("tales.example",)))
+        assert settings.any_address
+        assert {"tales.example", "localhost", socket.gethostname()} <= set(settings.allowed_hosts)
+        assert address_url(bound).startswith("http://127.0.0.1:")
+    monkeypatch.setattr(server_module.Server, "run", lambda self: self._leave())
+    said = {"warned": [], "ready": []}
+    for host in ("0.0.0.0", "127.0.0.1"):
+        serve(create_app([FakeModel()]), host, 0, on_ready=said["ready"].append, on_warning=said["warned"].append)
+    assert len(said["ready"]) == 2
+    assert len(said["warned"]) == 1
+    assert "no password" in said["warned"][0]
+
+
+SERVE = """
+import sys
+from tests_web.fakes import FakeModel
+from unrolled.web import create_app, serve
+serve(create_app([FakeModel()]), port=0, on_ready=lambda url: print(url, flush=True))
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_in_peace(number, tmp_path):
+    (tmp_path / "tests_web").symlink_to(os.path.dirname(__file__))
+    paths = [str(tmp_path), os.path.dirname(os.path.dirname(server_module.__file__ + "/..")), *sys.path]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+    )
+    with process:
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "ended\n", "")
