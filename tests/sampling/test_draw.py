@@ -46,6 +46,11 @@ def test_the_ends_of_the_uniform_never_draw_an_impossible_token(uniform, size):
     assert draw(logits, uniform) == (2 if uniform == 0 else size + 1)
 
 
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=60))
+def test_the_largest_uniform_still_draws_a_token(logits):
+    assert draw(np.array(logits), ALMOST_ONE) < len(logits)
+
+
 def test_greedy_takes_the_lowest_id_of_equals():
     assert greedy(np.array([-1.0, 4.0, 0.0, 4.0])) == 1
 

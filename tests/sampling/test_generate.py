@@ -166,6 +166,8 @@ def test_greedy_ignores_seed_and_filters_and_takes_the_lowest_id_of_equals():
     filtered = {"top_k": 1, "top_p": 0.0, "min_p": 1.0, "typical_p": 0.01}
     assert text_of(decoder, temperature=0, seed=1) == "b" * 40
     assert text_of(decoder, temperature=9e-6, seed=2, **filtered) == "b" * 40
+    assert text_of(decoder, temperature=9e-6) == "b" * 40
+    assert set(text_of(decoder, temperature=1e-5)) == {"b", "c"}  # from here on equals are drawn from
     model = lstm_decoder()
     assert text_of(model, temperature=0, seed=1) == text_of(model, temperature=0, seed=2, top_p=0.3)
 
@@ -258,8 +260,8 @@ def test_an_empty_prompt_starts_from_the_start_token_which_no_penalty_counts():
 def test_the_repetition_window_holds_the_last_tokens_of_prompt_and_output():
     decoder = constant(row(a=1.0, b=0.9, c=0.8, d=0.7))
     options = {"temperature": 0, "repetition_penalty": 10.0, "max_tokens": 4}
-    assert text_of(decoder, prompt="ah", repetition_window=2, **options) == "babа".replace("а", "a")
-    assert text_of(decoder, prompt="ah", repetition_window=3, **options) == "bcab"
+    assert text_of(decoder, prompt="ah", repetition_window=2, **options) == "bacb"
+    assert text_of(decoder, prompt="ah", repetition_window=3, **options) == "bcad"
     assert (
         text_of(decoder, prompt="ahhhhh", repetition_window=0, max_tokens=3, temperature=0, repetition_penalty=10)
         == "bcd"
@@ -282,7 +284,7 @@ def test_a_repeated_token_with_a_negative_logit_becomes_less_likely():
 def test_arguments_are_checked_before_the_first_piece_is_asked_for():
     with pytest.raises(ValueError, match="prompt is text"):
         stream(lstm_decoder(), LETTERS, None, settings())
-    with pytest.raises(ValueError, match="vocabulary|knows 4 tokens"):
+    with pytest.raises(ValueError, match="knows 4 tokens"):
         stream(lstm_decoder(vocabulary=4), LETTERS, "a", settings())
 
 

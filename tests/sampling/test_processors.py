@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -33,7 +34,7 @@ def naive_top_k(logits, k):
 
 
 def naive_top_p(logits, mass):
-    """Walk from the likeliest (the lower id where they tie) until the mass is reached; the token that reaches it stays."""
+    """Walk from the likeliest (the lower id of equals) until the mass is reached; the token that reaches it stays."""
     probabilities, held, kept = naive_softmax(logits), 0.0, set()
     for index in sorted(range(len(logits)), key=lambda i: (-logits[i], i)):
         if held >= mass:
@@ -84,7 +85,7 @@ def test_typical_p_keeps_the_tokens_nearest_to_the_entropy(logits, mass):
     distances = sorted(
         {z: abs(-math.log(p) - entropy) for z, p in zip(logits, probabilities, strict=True) if p}.values()
     )
-    if any(later - earlier < 1e-9 for earlier, later in zip(distances, distances[1:], strict=False)):
+    if any(later - earlier < 1e-9 for earlier, later in itertools.pairwise(distances)):
         return  # two different logits equally typical: which goes first is rounding
     assert processors.typical_p(np.array(logits), mass).tolist() == naive_typical_p(logits, mass)
 

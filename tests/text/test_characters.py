@@ -58,6 +58,11 @@ def test_one_token_at_a_time_decodes_to_the_same_text(tokenizer, text):
     assert "".join(decoder.push(index) for index in ids.tolist()) + decoder.flush() == tokenizer.decode(ids)
 
 
+def test_lone_surrogates_are_unknown(tokenizer):
+    assert tokenizer.decode(tokenizer.encode("a\ud800b\udfff")) == "a\ufffdb\ufffd"
+    assert tokenizer.encode("\udc80").tolist() == [0]
+
+
 def test_the_name_of_the_unknown_token_is_ordinary_text(tokenizer):
     assert tokenizer.decode(tokenizer.encode("<unk>")) == "<unk>"
     assert 0 not in tokenizer.encode("<unk>")

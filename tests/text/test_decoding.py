@@ -43,7 +43,7 @@ def test_blocks_of_any_size_give_the_text_with_plain_newlines(text, most, bom):
 
 
 @given(
-    data=st.lists(st.sampled_from([b"a", b"\xef", b"\xbf", b"\xbd", b"\xe2\x82", b"\xff", b"\n"])),
+    data=st.lists(st.sampled_from([b"a", b"\xef", b"\xbf", b"\xbd", b"\xe2\x82", b"\xff", b"\xef\xbf\xbd", b"\n"])),
     most=st.integers(1, 5),
 )
 def test_replaced_places_are_counted_and_genuine_marks_are_not(data, most):

@@ -117,6 +117,14 @@ def test_the_stories_of_the_package_are_joined_by_one_blank_line(here):
     assert "known: stories" in refusal("builtin:storys")
 
 
+def test_stories_that_end_in_a_blank_line_or_none_are_joined_alike(here, monkeypatch):
+    monkeypatch.setattr("unrolled.text.sources.resources.files", lambda package: here)
+    (here / "stories").mkdir()
+    for name, text in (("a", "one"), ("b", "two\n"), ("c", "three\n\n"), ("d", "four")):
+        (here / "stories" / f"{name}.txt").write_text(text)
+    assert text_of("builtin:stories") == "one\n\ntwo\n\nthree\n\nfour"
+
+
 def test_a_missing_file_suggests_the_nearest_names(here):
     (here / "books").mkdir()
     (here / "books" / "stories.txt").touch()

@@ -53,7 +53,7 @@ def swap_two(content):
 DAMAGES = {
     "disagree": swap_two,
     "not 0, 1, 2": lambda content: content["model"]["vocab"].update(a=1000),
-    "ids are not": lambda content: content["model"]["vocab"].update(a=True),
+    "ids are not": lambda content: content["model"]["vocab"].update({"\x00": True}),
     "no tokenizer": lambda content: content.pop("model"),
     "damaged": lambda content: content["model"].update(vocab=[1, 2]),
     "unrolled did not write": lambda content: content["pre_tokenizer"].update(type="Whitespace"),

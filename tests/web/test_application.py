@@ -1,6 +1,7 @@
 """Every route through Flask's test client: what it answers, in which words, and which headers come with it."""
 
 import html
+import io
 import json
 import re
 import threading
@@ -201,7 +202,7 @@ def test_a_bad_request_to_the_stream_is_json_with_a_message_and_nothing_is_writt
 
 
 def test_a_field_sent_as_a_file_is_refused_by_name(client):
-    response = client.post("/stream", data={"seed": (__import__("io").BytesIO(b"5"), "seed.txt")})
+    response = client.post("/stream", data={"seed": (io.BytesIO(b"5"), "seed.txt")})
     assert response.status_code == 400
     assert list(response.json["fields"]) == ["seed"]
 
@@ -247,7 +248,8 @@ def test_the_stream_is_never_read_as_a_page(client):
     [("GET", "/"), ("POST", "/"), ("POST", "/stream"), ("GET", "/health"), ("GET", "/none"), ("GET", "/static/page.js")],
 )
 def test_every_answer_carries_the_security_headers(client, method, path):
-    headers = client.open(path, method=method, data={"max_tokens": "1"} if method == "POST" else None).headers
+    with client.open(path, method=method, data={"max_tokens": "1"} if method == "POST" else None) as response:
+        headers = response.headers
     assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -262,9 +264,11 @@ def test_the_page_holds_nothing_inline_and_loads_nothing_from_elsewhere(client):
     for link in re.findall(r'(?:href|src|action|data-stream)="([^"]*)"', page):
         assert link.startswith("/")
         assert not link.startswith("//")
-        assert client.get(link).status_code in (200, 405)
+        with client.get(link) as response:
+            assert response.status_code in (200, 405)
     for name in ("page.js", "page.css", "favicon.svg"):
-        asset = client.get(f"/static/{name}").get_data(as_text=True)
+        with client.get(f"/static/{name}") as response:
+            asset = response.get_data(as_text=True)
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|innerHTML|insertAdjacentHTML|@import|url\(", asset)
 
 
@@ -322,12 +326,11 @@ def test_an_unforeseen_error_shows_nothing_of_itself(caplog, testing):
 
 
 def test_what_the_model_refuses_is_a_message_not_an_error():
-    model = FakeModel()
-    model.stream = lambda prompt, **settings: (_ for _ in ()).throw(UserError("never")) if False else refuse()
-
-    def refuse():
+    def refuse(prompt, **settings):
         raise UserError("The settings do not fit: top_k <b>.")
 
+    model = FakeModel()
+    model.stream = refuse
     client = create_app([model]).test_client()
     page, stream = client.post("/", data={"prompt": "keep"}), client.post("/stream", data={})
     assert page.status_code == stream.status_code == 400

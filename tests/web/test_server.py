@@ -60,30 +60,22 @@ def test_the_first_letters_arrive_while_the_model_still_writes(served):
         gate.set()
 
 
-def test_a_visitor_who_hangs_up_frees_the_place(served):
-    gate = threading.Event()
-    model = FakeModel(gates={2: gate})
-    server = served(create_app([model], WebSettings(generations_at_once=1)))
-    try:
-        with connect(server) as connection:
-            response = ask(connection, max_tokens=2000, seed=0)
-            response.readline()
-            response.close()
-        with connect(server) as connection:
-            assert ask(connection, max_tokens=1).status == 503
-        model.gates.clear()
-        gate.set()
-        assert model.closed.acquire(timeout=30)
-        with connect(server) as connection:
-            # The generator has ended; its place follows in the same breath, in another thread.
-            for _ in range(1000):
-                response = ask(connection, max_tokens=3, seed=1)
-                lines = rest(response)
-                if response.status == 200:
-                    break
-            assert lines[-1]["tokens"] == 3
-    finally:
-        gate.set()
+def test_a_visitor_who_hangs_up_stops_the_model_and_frees_the_place(served):
+    endless = 10**6
+    model = FakeModel()
+    settings = WebSettings(generations_at_once=1, max_tokens=endless, deadline_seconds=1e6)
+    server = served(create_app([model], settings))
+    with connect(server) as connection:
+        response = ask(connection, max_tokens=endless, seed=0)
+        assert "text" in json.loads(response.readline())
+        with connect(server) as other:
+            assert ask(other, max_tokens=1).status == 503
+        response.close()
+    assert model.closed.acquire(timeout=30)
+    with connect(server) as connection:  # the place is free a moment after the generator has ended, in another thread
+        while (response := ask(connection, max_tokens=3, seed=1)).status == 503:
+            response.read()
+        assert rest(response)[-1]["tokens"] == 3
 
 
 def test_the_page_answers_while_every_place_is_taken(served):
@@ -124,8 +116,10 @@ def test_stopping_the_server_ends_running_texts(served):
     model = FakeModel(gates={1: gate})
     server = served(create_app([model]))
     with connect(server) as connection:
-        ask(connection, max_tokens=2000, seed=0).readline()
+        response = ask(connection, max_tokens=2000, seed=0)
+        assert response.readline()
         server.stop()
+        server.stop()  # the second time is no error
         gate.set()
         assert model.closed.acquire(timeout=30)
 
@@ -201,7 +195,7 @@ def test_an_open_address_answers_to_addresses_and_warns(monkeypatch):
         assert settings.any_address
         assert {"tales.example", "localhost", socket.gethostname()} <= set(settings.allowed_hosts)
         assert address_url(bound).startswith("http://127.0.0.1:")
-    monkeypatch.setattr(server_module.Server, "run", lambda self: self._leave())
+    monkeypatch.setattr(server_module.Server, "run", lambda self, on_ready: (on_ready(self.url), self._leave()))
     said = {"warned": [], "ready": []}
     for host in ("0.0.0.0", "127.0.0.1"):
         serve(create_app([FakeModel()]), host, 0, on_ready=said["ready"].append, on_warning=said["warned"].append)

@@ -31,10 +31,9 @@ def draw(logits: np.ndarray, uniform: float) -> int:
     highest = float(logits[logits.argmax()])
     _check(highest)
     cumulative = np.add.accumulate(np.exp(logits - highest, dtype=np.float64))
-    total = float(cumulative[-1])
-    # Rounding could make the product the total itself, which no id exceeds. An id of probability 0 is never the first
-    # to exceed anything.
-    return int(cumulative.searchsorted(min(uniform * total, math.nextafter(total, 0.0)), side="right"))
+    # The total is at least 1 and the uniform at most 1 - 2**-53, so their product rounds to less than the total: an id
+    # that exceeds it always exists, and the first that does has a probability above 0.
+    return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
 
 
 def generator_for(seed: int, sample: int) -> random.Random:

@@ -13,15 +13,17 @@ B: rows, V: vocabulary, E: embedding, H: hidden size, L: layers, I: a layer's in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 Layer = tuple[np.ndarray, np.ndarray, np.ndarray]  # w_ih (I, 4H), w_hh (H, 4H), bias (4H,)
 
 
-@dataclass(frozen=True)
-class NumpyState:
+HALF = np.array(0.5, np.float32)  # an array, as numpy would convert a number anew at every step
+
+
+class NumpyState(NamedTuple):
     """What the model remembers of each row; a value that is never written to once it exists."""
 
     h: np.ndarray  # (L, B, H) float32
@@ -29,7 +31,7 @@ class NumpyState:
 
     def select(self, rows: Sequence[int]) -> NumpyState:
         """Return the state of these rows, in this order; a row may be taken several times."""
-        return NumpyState(self.h[:, rows], self.c[:, rows])
+        return NumpyState(self.h.take(rows, axis=1), self.c.take(rows, axis=1))
 
 
 class NumpyDecoder:
@@ -59,7 +61,7 @@ class NumpyDecoder:
         self._table = _float32(_float32(embedding) @ w_ih + bias)  # (V, 4H)
         self._recurrent = [w_hh for _, w_hh, _ in prepared]  # L x (H, 4H)
         self._upper = [(w_ih, bias) for w_ih, _, bias in prepared[1:]]  # (L - 1) x ((H, 4H), (4H,))
-        self._output_weight = _float32(output_weight)  # (V, H)
+        self._output_weight = _float32(np.transpose(output_weight))  # (H, V)
         self._output_bias = _float32(output_bias)  # (V,)
 
     def start(self, rows: int) -> NumpyState:
@@ -113,9 +115,7 @@ class NumpyDecoder:
         return NumpyState(h, c)
 
     def _logits(self, state: NumpyState) -> np.ndarray:
-        logits = np.empty((state.h.shape[1], self.vocabulary_size), np.float32)
-        for row, h in enumerate(state.h[-1]):
-            np.dot(self._output_weight, h, out=logits[row])
+        logits = _products(state.h[-1], self._output_weight)
         logits += self._output_bias
         return logits
 
@@ -136,14 +136,11 @@ def _cell(a: np.ndarray, c: np.ndarray, new_h: np.ndarray, new_c: np.ndarray) ->
 
 
 def _products(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return rows (B, I) @ weight (I, 4H), row by row: a product of all rows at once would round them differently."""
-    products = np.empty((rows.shape[0], weight.shape[1]), np.float32)
-    for index, row in enumerate(rows):
-        np.dot(row, weight, out=products[index])
-    return products
+    """Return rows (B, I) @ weight (I, K) as B products of a vector and a matrix.
 
-
-HALF = np.float32(0.5)
+    One product of two matrices would be faster from two rows on, but would round a row differently in another batch.
+    """
+    return np.matmul(rows[:, None], weight)[:, 0]
 
 
 def _for_one_tanh(columns: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def serve_models(
     port: int = DEFAULT_PORT,
     *,
     settings: WebSettings | None = None,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str], None] = LOG.info,
     on_warning: Callable[[str], None] = LOG.warning,
 ) -> None:
     """Load models and serve them until interrupted; without run folders, the shipped model.
@@ -70,7 +70,7 @@ def serve(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str], None] = LOG.info,
     on_warning: Callable[[str], None] = LOG.warning,
 ) -> None:
     """Serve an application until interrupted; see `serve_models`.
@@ -89,6 +89,8 @@ class Server:
         room = app.extensions["unrolled"]
         self.url = address_url(bound)
         self._desk: Desk = room.desk
+        self._leaving = threading.Lock()
+        self._has_left = False
         self._waitress = create_server(
             app,
             sockets=[bound],
@@ -102,24 +104,31 @@ class Server:
             clear_untrusted_proxy_headers=True,
         )
 
-    def run(self) -> None:
-        """Answer requests until stopped; running texts end at their next token."""
-        with _signals_end(self._desk):
+    def run(self, on_ready: Callable[[str], None] = LOG.info) -> None:
+        """Call `on_ready` with the URL, then answer requests until stopped; running texts end at their next token."""
+        with _signals_end(self._desk), contextlib.suppress(KeyboardInterrupt):
+            on_ready(self.url)
             self._waitress.run()
         self._desk.close()
         self._waitress.task_dispatcher.shutdown()
         self._leave()
 
     def stop(self) -> None:
-        """End `run`, from any thread."""
+        """End `run`, from any thread; a second time does nothing."""
         self._desk.close()
-        self._waitress.trigger.pull_trigger(self._leave)
+        with self._leaving:
+            if not self._has_left:
+                self._waitress.trigger.pull_trigger(self._leave)
 
     def _leave(self) -> None:
         """Close every connection and the server's own socket, in the thread of the loop, which then has nothing to wait for."""
-        for channel in list(self._waitress.active_channels.values()):
-            channel.handle_close()
-        self._waitress.close()
+        with self._leaving:
+            if self._has_left:
+                return
+            self._has_left = True
+            for channel in list(self._waitress.active_channels.values()):
+                channel.handle_close()
+            self._waitress.close()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -173,7 +182,7 @@ def address_url(bound: socket.socket) -> str:
 def _serve_on(
     bound: socket.socket,
     app: Flask,
-    on_ready: Callable[[str], None] | None,
+    on_ready: Callable[[str], None],
     on_warning: Callable[[str], None],
 ) -> None:
     server = Server(app, bound)
@@ -182,9 +191,7 @@ def _serve_on(
             f"Everyone who can reach {_literal(bound)} can use this page; there is no password. "
             "Without --host only this machine can."
         )
-    if on_ready is not None:
-        on_ready(server.url)
-    server.run()
+    server.run(on_ready)
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple]:

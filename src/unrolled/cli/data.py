@@ -1,0 +1,48 @@
+"""`unrolled data`: example texts, and the cache of encoded ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from unrolled.errors import UserError
+
+
+@click.group("data", short_help="List and fetch example texts.")
+def command() -> None:
+    """List and fetch example texts."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_texts(as_json: bool) -> None:
+    """List the texts that can be trained on at once or fetched."""
+    from unrolled.cli.printing import print_json, print_rows
+    from unrolled.data.downloads import EXAMPLES
+
+    texts = {"builtin:stories": "34 original children's stories that come with unrolled; nothing to fetch"}
+    texts.update({example.name: example.about for example in EXAMPLES})
+    if as_json:
+        print_json({"texts": [{"name": name, "about": about} for name, about in texts.items()]})
+    else:
+        print_rows(list(texts.items()))
+
+
+@command.command("get")
+@click.argument("name")
+@click.option("--out", default="data", show_default=True, metavar="FOLDER", help="Where the text goes.")
+def get(name: str, out: str) -> None:
+    """Fetch the text called NAME."""
+    from unrolled.cli.printing import remark
+    from unrolled.config import suggestion
+    from unrolled.data.downloads import EXAMPLES, fetch
+
+    example = next((entry for entry in EXAMPLES if entry.name == name), None)
+    if name == "builtin:stories":
+        raise UserError("builtin:stories is there already: unrolled train builtin:stories")
+    if example is None:
+        raise UserError(f"There is no text named {name!r}; {suggestion(name, [entry.name for entry in EXAMPLES])}")
+    path = fetch(example, Path(out))
+    print(path)
+    remark(f"Train on it with: unrolled train {path.parent / example.source}")

@@ -1,0 +1,82 @@
+"""`unrolled generate`: write on from a prompt, shown as it is written."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+
+@click.command("generate", short_help="Write on from a prompt.")
+@click.argument("run")
+@click.argument("prompt", default="")
+@click.option("--max-tokens", type=int, metavar="N", help="Tokens to write at most.  [default: 400]")
+@click.option("--min-tokens", type=int, metavar="N", help="Tokens to write before a stop counts.  [default: 0]")
+@click.option("--temperature", type=float, metavar="T", help="0: always the likeliest token.  [default: 0.8]")
+@click.option("--top-k", type=int, metavar="K", help="Only the K likeliest tokens; 0: all.  [default: 0]")
+@click.option("--top-p", type=float, metavar="P", help="Only the likeliest tokens of this mass.  [default: 1]")
+@click.option("--min-p", type=float, metavar="P", help="Only tokens of this share of the likeliest.  [default: 0]")
+@click.option("--typical-p", type=float, metavar="P", help="Only the most typical tokens of this mass.  [default: 1]")
+@click.option("--repetition-penalty", type=float, metavar="R", help="Above 1: less repetition.  [default: 1]")
+@click.option("--repetition-window", type=int, metavar="N", help="Tokens it looks back at; 0: all.  [default: 200]")
+@click.option("--presence-penalty", type=float, metavar="A", help="Off each token once it was written.  [default: 0]")
+@click.option("--frequency-penalty", type=float, metavar="A", help="The same, each time.  [default: 0]")
+@click.option("--stop", multiple=True, metavar="S", help="Text that ends the output; may be given several times.")
+@click.option("--n", type=int, metavar="N", help="Samples.  [default: 1]")
+@click.option("--seed", type=int, metavar="N", help="The same seed gives the same text.")
+@click.option("--raw", is_flag=True, help="Print control characters as they are.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(run: str, prompt: str, raw: bool, as_json: bool, **settings: Any) -> None:
+    """Write on from PROMPT with the model in RUN; - reads the prompt from standard input."""
+    from unrolled.cli.printing import print_json, remark
+    from unrolled.sampling import resolve_seed
+    from unrolled.trained import load
+
+    asked = {name: value for name, value in settings.items() if value is not None and value != ()}
+    prompt = sys.stdin.read() if prompt == "-" else prompt
+    model = load(run, device="cpu")
+    asked["seed"] = resolve_seed(model.sampling(asked).seed)
+    unknown = model.tokenizer.unknown_in(prompt)
+    if unknown:
+        shown = ", ".join(repr(character) for character in unknown[:20])
+        remark(f"Note: the model does not know {shown}{' and more' if len(unknown) > 20 else ''}; read as unknown.")
+    if as_json:
+        print_json(_as_json(model.generate(prompt, **asked)))
+        return
+    if asked.get("n", 1) == 1:
+        _print_stream(model, prompt, asked, raw)
+    else:
+        _print_samples(model.generate(prompt, **asked), raw)
+    remark(f"seed {asked['seed']}")
+
+
+def _as_json(generation: Any) -> dict[str, Any]:
+    return {
+        "seed": generation.seed,
+        "samples": [
+            {"text": sample.text, "finish_reason": sample.finish_reason, "tokens": sample.tokens, "seed": sample.seed}
+            for sample in generation.samples
+        ],
+        "prompt": generation.prompt,
+        "unknown": list(generation.unknown),
+    }
+
+
+def _print_stream(model: Any, prompt: str, settings: dict[str, Any], raw: bool) -> None:
+    _write(prompt, raw)
+    for delta in model.stream(prompt, **settings):
+        _write(delta.text, raw)
+    _write("\n", raw)
+
+
+def _print_samples(generation: Any, raw: bool) -> None:
+    for number, sample in enumerate(generation.samples, start=1):
+        _write(f"--- {number} (seed {sample.seed})\n{generation.prompt}{sample.text}\n", raw)
+
+
+def _write(text: str, raw: bool) -> None:
+    from unrolled.cli.printing import printable
+
+    sys.stdout.write(text if raw else printable(text))
+    sys.stdout.flush()

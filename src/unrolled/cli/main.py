@@ -1,0 +1,90 @@
+"""`unrolled`: the group of commands, and the one place where an error becomes text and an exit status.
+
+Results go to standard output, everything else to standard error. Exit status: 0 done, 2 the user can fix it, 130 Ctrl-C.
+A command's module is imported when that command runs, so that `unrolled --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from unrolled.errors import UserError
+from unrolled.version import __version__
+
+COMMANDS = {
+    "train": "Train a language model of a text.",
+    "evaluate": "Measure a model on a text: perplexity, bits per character.",
+    "score": "Show how surprising each token of a text is.",
+    "generate": "Write on from a prompt.",
+    "serve": "Open the web page of one or more models.",
+    "info": "Say what a model is and how it was made.",
+    "data": "List and fetch example texts.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and one-line helps, and imports a command only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"unrolled.cli.{name}").command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"There is no command '{args[0]}'; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="unrolled")
+def cli() -> None:
+    """Turn any text into a recurrent language model, and put it to work.
+
+    The LSTM is written from its equations. First steps:
+
+    \b
+      unrolled train my-text.txt --out runs/mine --minutes 10
+      unrolled generate runs/mine "Once upon a time"
+      unrolled serve runs/mine
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        usage = f" See '{context.command_path} --help'." if context is not None else ""
+        _fail(error.format_message() + usage)
+    except (KeyboardInterrupt, click.Abort):
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our output left, for example `| head`; standard output must not be flushed once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(sentence: str) -> None:
+    print(f"Error: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,155 @@
+"""Showing a training run as it happens: a live line on a terminal, plain lines elsewhere, and a table at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from unrolled.cli.printing import print_json, printable
+from unrolled.training import Evaluated, Event, Finished, Listener, Note, Previewed, RolledBack, Started, Stepped
+from unrolled.units import bits_from_nats
+
+
+@contextmanager
+def listener_for(quiet: bool) -> Iterator[Listener]:
+    """Yield a listener that shows events on standard error."""
+    if quiet:
+        yield lambda event: None
+        return
+    show = Show()
+    try:
+        yield show
+    finally:
+        show.close()
+
+
+class Show:
+    """Renders events; the live line is there only where standard error is a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.bar = Progress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task("starting", total=1.0)
+        self.steps = 0
+        self.valid_bits = float("nan")
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        show = {
+            Note: self._note,
+            Started: self._started,
+            Stepped: self._stepped,
+            Evaluated: self._evaluated,
+            Previewed: self._previewed,
+            RolledBack: self._rolled_back,
+        }.get(type(event))
+        if show is not None:
+            show(event)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self.bar.stop()
+
+    def _say(self, text: str, style: str = "") -> None:
+        self.console.print(Text(printable(text), style=style), soft_wrap=True)
+
+    def _note(self, event: Note) -> None:
+        self._say(f"Note: {event.text}", "yellow")
+
+    def _started(self, event: Started) -> None:
+        self.steps = event.steps
+        budget = "" if event.minutes is None else f", at most {event.minutes:g} minutes"
+        self._say(
+            f"{event.parameters:,} parameters, vocabulary {event.vocabulary_size}; {event.train_tokens:,} tokens to learn "
+            f"from, {event.valid_tokens:,} to validate on"
+        )
+        self._say(
+            f"device {event.device} ({event.device_reason}), {event.threads} threads; kernel {event.kernel} "
+            f"({event.kernel_reason})"
+        )
+        begin = f"going on at step {event.step:,} of" if event.step else "training for"
+        self._say(f"{begin} {event.steps:,} steps{budget}; batch {event.batch_size} x {event.window} tokens")
+        self.bar.start()
+
+    def _stepped(self, event: Stepped) -> None:
+        bits = "" if self.valid_bits != self.valid_bits else f"  valid {self.valid_bits:.3f} bits/char"
+        self.bar.update(
+            self.task,
+            completed=event.share_done,
+            description=f"step {event.step:,}/{self.steps:,}  loss {event.loss_nats:.3f}{bits}"
+            f"  {event.tokens_per_second:,.0f} chars/s  {_duration(event.seconds_left)} left",
+        )
+
+    def _evaluated(self, event: Evaluated) -> None:
+        entry = event.entry
+        self.valid_bits = entry["valid_bits_per_char"]
+        self._say(
+            f"step {entry['step']:>6,}  {_duration(entry['seconds']):>7}  train {entry['train_loss_nats']:.3f}  valid "
+            f"{entry['valid_loss_nats']:.3f} nats/token, {self.valid_bits:.3f} bits/char  "
+            f"{entry['tokens_per_second']:,.0f} chars/s{'  *best' if event.is_best else ''}",
+            "bold" if event.is_best else "",
+        )
+
+    def _previewed(self, event: Previewed) -> None:
+        lines = (event.prompt + event.text).strip().splitlines()
+        self._say("\n".join(f"    | {line}" for line in lines), "dim")
+
+    def _rolled_back(self, event: RolledBack) -> None:
+        self._say(
+            f"At step {event.step:,} {event.reason}: back to step {event.to_step:,} at {event.rate_factor:g} of the learning "
+            "rate.",
+            "red",
+        )
+
+
+def print_finished(finished: Finished, as_json: bool) -> int:
+    """Print how training ended: one JSON object, or a table of what was learnt, where it is and what to type next."""
+    if as_json:
+        print_json(asdict(finished))
+    else:
+        Console(file=sys.stdout, highlight=False).print(_table(finished))
+    return 130 if finished.interrupted else 0
+
+
+def _table(finished: Finished) -> Table:
+    table = Table(show_header=False, title=f"Training ended: {finished.reason}", title_justify="left", title_style="bold")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    run = finished.folder
+    best = finished.best
+    if best is not None:
+        nats = best["valid_loss_nats"]
+        table.add_row(
+            "learnt", f"{best['valid_bits_per_char']:.3f} bits per character on the validation text ({nats:.4f} nats, "
+            f"perplexity {best['valid_perplexity']:.2f} per token), best at step {best['step']:,}"
+        )  # fmt: skip
+        gap = nats - best["train_loss_nats"]
+        if gap > 0.25:
+            table.add_row("beware", f"the training text is {bits_from_nats(gap):.2f} bits easier: expect memorised passages")
+    table.add_row("time", f"{_duration(finished.seconds)}, {finished.step:,} steps")
+    table.add_row("files", f"{run}: weights, vocabulary, settings, metrics.jsonl, loss.png, README.md")
+    table.add_row("write", f'unrolled generate {run} "Once upon a time"')
+    table.add_row("in a browser", f"unrolled serve {run}")
+    table.add_row("go on", f"unrolled train --resume {run}" + ("" if finished.interrupted else " --minutes 10"))
+    return table
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

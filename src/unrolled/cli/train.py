@@ -1,0 +1,129 @@
+"""`unrolled train`: from a text to a run, with everything that happens shown on standard error."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unrolled.errors import UserError
+
+
+@click.command("train", short_help="Train a language model of a text.")
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@click.option("--out", metavar="RUN", help="Directory to make.  [default: runs/<name of the text>]")
+@click.option("--resume", metavar="RUN", help="Go on with a run exactly where it stopped; needs nothing else.")
+@click.option("--preset", metavar="NAME", help="Named settings.  [default: stories]")
+@click.option("--config", metavar="FILE", help="Settings in a TOML file, over the preset.")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="A setting, e.g. model.hidden_size=512.")
+@click.option("--minutes", type=float, metavar="M", help="Stop after so many minutes.")
+@click.option("--steps", type=int, metavar="N", help="Optimiser steps.")
+@click.option("--valid", multiple=True, metavar="FILE", help="Validation text; else the end of the text validates.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--seed", type=int, metavar="N", help="Seed of every random choice.")
+@click.option("--init-from", metavar="RUN", help="Fine-tune: start from this run's weights and vocabulary.")
+@click.option("--encoding-errors", type=click.Choice(["strict", "replace"]), help="What to do with bytes not in UTF-8.")
+@click.option("--force", is_flag=True, help="Replace a run that stands there already.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option("--quiet", is_flag=True, help="Show nothing while training.")
+@click.option("--list-settings", is_flag=True, help="Show every setting and preset, and stop.")
+def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_json: bool, **options: Any) -> int:
+    """Train a language model of a text.
+
+    SOURCE is a file, several files, a directory of .txt files, file.csv:column, - for standard input, or builtin:stories
+    (the default), stories that come with unrolled.
+    """
+    if options["list_settings"]:
+        return _list_settings()
+    if resume is not None:
+        return _resume(resume, sources, out, as_json, options)
+    from unrolled.cli.show import listener_for, print_finished
+    from unrolled.training import train
+    from unrolled.training.start import DEFAULT_SOURCE
+
+    sources = sources or (DEFAULT_SOURCE,)
+    with listener_for(options["quiet"]) as listener:
+        finished = train(
+            sources,
+            out or _free_name(sources[0]),
+            preset=options["preset"],
+            settings=_settings(options),
+            valid=options["valid"],
+            init_from=options["init_from"],
+            force=options["force"],
+            listener=listener,
+            command=shlex.join(["unrolled", *sys.argv[1:]]),
+            stdin=sys.stdin.buffer,
+        )
+    return print_finished(finished, as_json)
+
+
+def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, options: dict[str, Any]) -> int:
+    from unrolled.cli.show import listener_for, print_finished
+    from unrolled.training import resume
+
+    given = [f"--{name.replace('_', '-')}" for name in ("preset", "config", "seed", "init_from", "device") if options[name]]
+    given += ["--set"] * bool(options["overrides"]) + ["--out"] * bool(out) + ["SOURCE"] * bool(sources)
+    given += ["--valid"] * bool(options["valid"])
+    if given:
+        raise UserError(f"--resume goes on with a run as it was begun; leave out {', '.join(given)} (or use --init-from).")
+    with listener_for(options["quiet"]) as listener:
+        finished = resume(run, steps=options["steps"], minutes=options["minutes"], listener=listener)
+    return print_finished(finished, as_json)
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the dotted settings of --config, --set and the options that stand for one, the last over the first."""
+    settings = {} if options["config"] is None else _from_file(Path(options["config"]))
+    problems = [text for text in options["overrides"] if "=" not in text]
+    if problems:
+        raise UserError(f"--set takes NAME=VALUE, such as --set model.hidden_size=512, and not {problems[0]!r}.")
+    settings.update(text.split("=", 1) for text in options["overrides"])
+    for name, setting in (
+        ("minutes", "training.minutes"),
+        ("steps", "training.steps"),
+        ("device", "training.device"),
+        ("seed", "training.seed"),
+        ("encoding_errors", "data.encoding_errors"),
+    ):
+        if options[name] is not None:
+            settings[setting] = options[name]
+    return settings
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    from unrolled.config import tomllib
+
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as TOML: {error}.") from None
+    return {
+        f"{section}.{key}": value
+        for section, entries in values.items()
+        for key, value in (entries.items() if isinstance(entries, dict) else [("", entries)])
+    }
+
+
+def _free_name(source: str) -> str:
+    """Return runs/<name of the text>, numbered where that stands already."""
+    stem = "text" if source == "-" else Path(source.removeprefix("builtin:").partition(":")[0]).stem or "text"
+    number, name = 1, Path("runs") / stem
+    while name.exists():
+        number += 1
+        name = Path("runs") / f"{stem}-{number}"
+    return str(name)
+
+
+def _list_settings() -> int:
+    from unrolled.cli.printing import print_rows
+    from unrolled.config import preset_names, setting_descriptions
+
+    print(f"Presets: {', '.join(preset_names())}\n\nSettings, with the default of each:\n")
+    print_rows([(f"{name} = {default}", text) for name, default, text in setting_descriptions()])
+    return 0

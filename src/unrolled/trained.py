@@ -1,0 +1,189 @@
+"""A trained model and what one can ask of it: write, score, evaluate, say what it is.
+
+The same object serves Python, the command line and the web application. It holds no text, no hidden state and no random
+generator, so any number of threads may use one at the same time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unrolled.config import SamplingSettings, Settings, sampling_settings
+from unrolled.data import TokenSequence, encode_text
+from unrolled.errors import UserError
+from unrolled.evaluation import Likelihood, evaluate, surprisals_nats
+from unrolled.nn import LanguageModel, choose_device
+from unrolled.runs import RunConfig, RunFolder, read_metrics, read_weights
+from unrolled.runs.weights import file_sha256
+from unrolled.sampling import Delta, Generation, NumpyDecoder, decoder_of, generate, stream
+from unrolled.shipped import shipped_model_folder
+from unrolled.text import Tokenizer
+
+SHIPPED = "builtin:stories"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The surprisal of each token of a text.
+
+    Attributes:
+        pieces: the text of each token.
+        nats: its surprisal, -log p(token | all before it), one for each piece.
+        likelihood: the text as a whole; its `total_nats` is exactly the sum of `nats`.
+    """
+
+    pieces: tuple[str, ...]
+    nats: tuple[float, ...]
+    likelihood: Likelihood
+
+
+class TrainedModel:
+    """A run's best weights, ready for use; made by `load`.
+
+    Attributes:
+        name: the run's name.
+        folder: its directory.
+        tokenizer: text to tokens and back.
+        device: where `score` and `evaluate` compute; text is always written on the CPU, which is faster for one token at
+            a time and gives the same text everywhere.
+        device_reason: why.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, tokenizer: Tokenizer, device: str = "auto"):
+        choice = choose_device(device)
+        shapes = LanguageModel.shapes(config.settings.model, config.vocabulary_size)
+        weights, self.best = read_weights(folder.weights, shapes, config.tokenizer_sha256)
+        self._run, self.config, self.tokenizer = folder, config, tokenizer
+        self.name, self.folder = folder.name, folder.path
+        self.device, self.device_reason = str(choice.device), choice.reason
+        self.network = LanguageModel(config.settings.model, config.vocabulary_size)
+        self.network.load_state_dict(weights)
+        self.network.to(choice.device)
+
+    @property
+    def settings(self) -> Settings:
+        """All settings that the model was trained with."""
+        return self.config.settings
+
+    @cached_property
+    def decoder(self) -> NumpyDecoder:
+        """The model as it is used to write, one token at a time."""
+        return decoder_of(self.network)
+
+    def generate(self, prompt: str = "", **settings: Any) -> Generation:
+        """Write on from a prompt.
+
+        Args:
+            prompt: any text; characters that the model does not know are reported in the result.
+            settings: decoding settings over the run's own, e.g. `temperature=0.7, top_k=40, seed=7, n=3`; see
+                `SamplingSettings`.
+
+        Raises:
+            UserError: a setting is unknown or out of range; all problems are in one message.
+        """
+        return generate(self.decoder, self.tokenizer, prompt, self.sampling(settings))
+
+    def stream(self, prompt: str = "", **settings: Any) -> Iterator[Delta]:
+        """Write on from a prompt, piece by piece; settings are checked before the first piece is asked for."""
+        return stream(self.decoder, self.tokenizer, prompt, self.sampling(settings))
+
+    def score(self, text: str) -> Score:
+        """Return the surprisal of every token of a text.
+
+        Raises:
+            UserError: the text is empty.
+        """
+        ids = self.tokenizer.encode(text)
+        if len(ids) == 0:
+            raise UserError("There is no text to score; give at least one character.")
+        unknown = int((ids == self.tokenizer.unknown_id).sum()) if self.tokenizer.unknown_id is not None else 0
+        size = len(text.encode("utf-8", "surrogatepass"))
+        return self.score_tokens(TokenSequence(ids, len(text), size, unknown))
+
+    def score_tokens(self, text: TokenSequence) -> Score:
+        """Return the surprisal of every token of an encoded text."""
+        nats = np.concatenate(list(surprisals_nats(self.network, text.ids, self.tokenizer.start_id))).tolist()
+        likelihood = Likelihood(math.fsum(nats), text.tokens, text.characters, text.utf8_bytes, text.unknown_tokens)
+        return Score(tuple(self.tokenizer.pieces(text.ids)), tuple(nats), likelihood)
+
+    def evaluate(
+        self, sources: str | Path | Sequence[str | Path] | TokenSequence, encoding_errors: str = "strict"
+    ) -> Likelihood:
+        """Measure the model on whole files, in one pass with carried state.
+
+        Args:
+            sources: files, directories or `file.csv:column`, or a text that is encoded already.
+            encoding_errors: `strict`, or `replace` for bytes that are not UTF-8.
+
+        Raises:
+            UserError: a file is missing, empty or no text.
+        """
+        text = sources
+        if not isinstance(text, TokenSequence):
+            specs = [text] if isinstance(text, (str, Path)) else text
+            text = encode_text(self.tokenizer, [str(spec) for spec in specs], encoding_errors)
+        return evaluate(
+            self.network, text.ids, self.tokenizer.start_id, text.characters, text.utf8_bytes, text.unknown_tokens
+        )
+
+    def sampling(self, settings: dict[str, Any]) -> SamplingSettings:
+        """Return the run's decoding settings with `settings` over them.
+
+        Raises:
+            UserError: one is unknown or out of range.
+        """
+        return sampling_settings(settings, self.settings.sampling)
+
+    def info(self) -> dict[str, Any]:
+        """Return what the model is, how it was made and how well it did, as JSON-ready values."""
+        entry = next((e for e in reversed(read_metrics(self._run.metrics)) if e["step"] == self.best.step), {})
+        finite = math.isfinite(self.best.valid_loss_nats)
+        model = self.settings.model
+        return {
+            "name": self.name,
+            "tokenizer": self.tokenizer.kind,
+            "vocabulary_size": self.config.vocabulary_size,
+            "parameters": self.network.parameter_count(),
+            "embedding_size": model.embedding_size,
+            "hidden_size": model.hidden_size,
+            "layers": model.layers,
+            "dropout": model.dropout,
+            "preset": self.config.preset,
+            "best_step": self.best.step,
+            "steps": max((e["step"] for e in read_metrics(self._run.metrics)), default=self.best.step),
+            "valid_loss_nats": self.best.valid_loss_nats if finite else None,
+            "valid_perplexity": entry.get("valid_perplexity"),
+            "valid_bits_per_char": entry.get("valid_bits_per_char"),
+            "train_loss_nats": entry.get("train_loss_nats"),
+            "seconds": entry.get("seconds"),
+            "corpus": self.config.corpus,
+            "weights_bytes": self._run.weights.stat().st_size,
+            "weights_sha256": file_sha256(self._run.weights),
+            "tokenizer_sha256": self.config.tokenizer_sha256,
+            "fine_tuned_from": self.config.fine_tuned_from,
+            "seed": self.settings.training.seed,
+            "created": self.config.created,
+            "made_with": self.config.made_with,
+        }
+
+
+def load(run: str | Path = SHIPPED, device: str = "auto") -> TrainedModel:
+    """Open a run for use.
+
+    Args:
+        run: a run directory, or `builtin:stories` for the model that comes with the package.
+        device: auto, cpu, cuda, cuda:N or mps, for scoring and evaluating.
+
+    Raises:
+        UserError: there is no run, or one of its files is missing, damaged or from another run.
+    """
+    folder = RunFolder(shipped_model_folder() if str(run) == SHIPPED else run)
+    config = folder.read_config()
+    return TrainedModel(folder, config, folder.read_tokenizer(config), device)
