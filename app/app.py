@@ -1,4 +1,4 @@
-"""The web page with the shipped model: `python app/app.py`, then open http://127.0.0.1:5000 (`--port N` for another port)."""
+"""The web page with the shipped model: `python app/app.py` opens http://127.0.0.1:5000 (`--port N`: another port)."""
 
 import argparse
 import importlib.util
@@ -14,7 +14,8 @@ from unrolled.web import serve_models
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve the shipped stories model on a web page.")
     parser.add_argument("--port", type=int, default=5000)
+    port = parser.parse_args().port
     try:
-        serve_models([], port=parser.parse_args().port, on_ready=lambda url: print(f"Open {url} (Ctrl-C ends)", flush=True))
+        serve_models([], port=port, on_ready=lambda url: print(f"Open {url} in a browser; Ctrl-C stops.", flush=True))
     except UserError as error:
         parser.exit(2, f"Error: {error}\n")

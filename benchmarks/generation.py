@@ -13,16 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from seeds_model import SeedModel
+from side_by_side import machine_name, median_ratio, times_in_turn
 
 from unrolled.config import SamplingSettings
 from unrolled.sampling import NumpyDecoder, stream
@@ -38,39 +34,6 @@ CASES = {
 }
 
 
-class SeedCell(nn.Module):
-    """The seed's LSTM cell: a matrix for the input, one for the hidden state and a bias for each gate."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for gate in "ifgo":
-            setattr(self, f"W_{gate}", nn.Parameter(0.05 * torch.randn(EMBEDDING_SIZE, HIDDEN_SIZE)))
-            setattr(self, f"U_{gate}", nn.Parameter(0.05 * torch.randn(HIDDEN_SIZE, HIDDEN_SIZE)))
-            setattr(self, f"b_{gate}", nn.Parameter(torch.zeros(HIDDEN_SIZE)))
-
-    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        i = torch.sigmoid(x @ self.W_i + h @ self.U_i + self.b_i)
-        f = torch.sigmoid(x @ self.W_f + h @ self.U_f + self.b_f)
-        g = torch.tanh(x @ self.W_g + h @ self.U_g + self.b_g)
-        o = torch.sigmoid(x @ self.W_o + h @ self.U_o + self.b_o)
-        c = f * c + i * g
-        return o * torch.tanh(c), c
-
-
-class SeedModel(nn.Module):
-    """Embedding, one cell, linear output."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(VOCABULARY_SIZE, EMBEDDING_SIZE)
-        self.cell = SeedCell()
-        self.output = nn.Linear(HIDDEN_SIZE, VOCABULARY_SIZE)
-
-    def forward(self, token: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        h, c = self.cell(self.embedding(token), h, c)
-        return self.output(h), h, c
-
-
 @torch.no_grad()
 def write_the_seeds_way(model: SeedModel, tokenizer: CharacterTokenizer, settings: SamplingSettings) -> str:
     """Continue the prompt as the seed project does."""
@@ -78,7 +41,7 @@ def write_the_seeds_way(model: SeedModel, tokenizer: CharacterTokenizer, setting
     h = c = torch.zeros(1, HIDDEN_SIZE)
     text = PROMPT
     for character in PROMPT:
-        logits, h, c = model(torch.tensor([stoi[character]]), h, c)
+        logits, h, c = model.step(torch.tensor([stoi[character]]), h, c)
     for _ in range(settings.max_tokens):
         scores = logits[0].clone()
         penalised = set(text[-settings.repetition_window :]) if settings.repetition_penalty != 1 else set()
@@ -90,7 +53,7 @@ def write_the_seeds_way(model: SeedModel, tokenizer: CharacterTokenizer, setting
         choice = torch.multinomial(torch.softmax(values, dim=-1), 1)
         token = indices[choice].item()
         text += tokenizer.itos[token]
-        logits, h, c = model(torch.tensor([token]), h, c)
+        logits, h, c = model.step(torch.tensor([token]), h, c)
     return text
 
 
@@ -105,17 +68,19 @@ def as_numpy_decoder(model: SeedModel) -> NumpyDecoder:
 def measure(repetitions: int) -> dict[str, object]:
     """Return the medians of both ways for each case, timed in turn, and their ratios."""
     torch.manual_seed(1)
-    model = SeedModel()
+    model = SeedModel(VOCABULARY_SIZE, EMBEDDING_SIZE, HIDDEN_SIZE)
     decoder, tokenizer = as_numpy_decoder(model), example_tokenizer()
     check_same_model(model, decoder)
-    cases = {name: [] for name in CASES}
-    for repetition in range(repetitions + 1):
-        for name, case in CASES.items():
-            settings = case.model_copy(update={"seed": repetition})
-            torch.manual_seed(repetition)
-            ours = microseconds_a_character(lambda s=settings: list(stream(decoder, tokenizer, PROMPT, s)))
-            seeds = microseconds_a_character(lambda s=settings: write_the_seeds_way(model, tokenizer, s))
-            cases[name].append((ours, seeds))
+    cases = {
+        name: times_in_turn(
+            {
+                "ours": lambda number, c=case: list(stream(decoder, tokenizer, PROMPT, seeded(c, number))),
+                "seed": lambda number, c=case: write_the_seeds_way(model, tokenizer, seeded(c, number)),
+            },
+            repetitions,
+        )
+        for name, case in CASES.items()
+    }
     return {
         "machine": machine_name(),
         "threads": torch.get_num_threads(),
@@ -123,20 +88,32 @@ def measure(repetitions: int) -> dict[str, object]:
         "numpy": np.__version__,
         "characters": CHARACTERS,
         "repetitions": repetitions,
-        "cases": {name: summary(times[1:]) for name, times in cases.items()},  # the first one warms up
+        "cases": {name: summary(times["ours"], times["seed"]) for name, times in cases.items()},
     }
 
 
-def summary(times: list[tuple[float, float]]) -> dict[str, float]:
-    """Return medians and fastest of (ours, seed's) pairs, and the median of the pairs' ratios."""
-    ours, seeds = zip(*times, strict=True)
+def seeded(settings: SamplingSettings, number: int) -> SamplingSettings:
+    """Seed both ways' generators for a round."""
+    torch.manual_seed(number)
+    return settings.model_copy(update={"seed": number})
+
+
+def summary(ours: list[float], seeds: list[float]) -> dict[str, float]:
+    """Return medians and fastest of both ways' seconds, and the median of the ratios within each round.
+
+    Reading the short prompt is part of the time.
+    """
     return {
-        "ours_microseconds_per_character": round(statistics.median(ours), 1),
-        "seed_microseconds_per_character": round(statistics.median(seeds), 1),
-        "ours_fastest": round(min(ours), 1),
-        "seed_fastest": round(min(seeds), 1),
-        "ratio": round(statistics.median(theirs / own for own, theirs in times), 2),
+        "ours_microseconds_per_character": microseconds_a_character(statistics.median(ours)),
+        "seed_microseconds_per_character": microseconds_a_character(statistics.median(seeds)),
+        "ours_fastest": microseconds_a_character(min(ours)),
+        "seed_fastest": microseconds_a_character(min(seeds)),
+        "ratio": round(median_ratio(seeds, ours), 2),
     }
+
+
+def microseconds_a_character(seconds: float) -> float:
+    return round(seconds / CHARACTERS * 1e6, 1)
 
 
 def example_tokenizer() -> CharacterTokenizer:
@@ -150,24 +127,9 @@ def check_same_model(model: SeedModel, decoder: NumpyDecoder) -> None:
     h = c = torch.zeros(1, HIDDEN_SIZE)
     state = decoder.start(1)
     for token in (3, 1, 4, 1, 5):
-        expected, h, c = model(torch.tensor([token]), h, c)
+        expected, h, c = model.step(torch.tensor([token]), h, c)
         logits, state = decoder.step(np.array([token]), state)
         np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
-
-
-def microseconds_a_character(work: Callable[[], object]) -> float:
-    """Time one call that writes CHARACTERS characters; reading the short prompt is part of it."""
-    start = time.perf_counter()
-    work()
-    return (time.perf_counter() - start) / CHARACTERS * 1e6
-
-
-def machine_name() -> str:
-    """Return the processor's name and the number of cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Settings of a model, its data, its training and its decoding: one name for each, everywhere.
 
-`model.hidden_size` is the same thing on the command line (`--set model.hidden_size=512`), in a TOML preset and in a run's
-`config.json`. Settings are frozen, documented under themselves with their unit of counting, and checked together: every
-problem is reported at once, with the nearest names where one is unknown.
+`model.hidden_size` is the same thing on the command line (`--set model.hidden_size=512`), in a TOML preset and in a
+run's `config.json`. Settings are frozen, documented under themselves with their unit of counting, and checked
+together: every problem is reported at once, with the nearest names where one is unknown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from unrolled.errors import UserError
 
@@ -27,7 +27,6 @@ MAX_HIDDEN_SIZE = 16_384
 MAX_LAYERS = 64
 MAX_SEED = 2**63 - 1
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -35,6 +34,13 @@ class Section(BaseModel):
     """A frozen group of settings; unknown names are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_not_one(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # pydantic would read 1 or 0; no setting is a yes or no
+            raise ValueError("should not be true or false")
+        return value
 
 
 class ModelSettings(Section):
@@ -45,6 +51,9 @@ class ModelSettings(Section):
     layers: int = Field(1, ge=1, le=MAX_LAYERS, description="LSTM layers, one above the other (L)")
     dropout: float = Field(
         0.0, ge=0, lt=1, allow_inf_nan=False, description="share of activations dropped after each layer in training"
+    )
+    initialization: Literal["glorot", "uniform"] = Field(
+        "glorot", description="first weights of a layer: glorot for each gate's matrix, or uniform in +-1/sqrt(H)"
     )
 
 
@@ -71,7 +80,7 @@ class TrainingSettings(Section):
     steps: int = Field(20_000, ge=1, le=10**9, description="optimiser steps")
     minutes: float | None = Field(None, gt=0, le=10**6, allow_inf_nan=False, description="budget of training time")
     optimizer: Literal["adam"] = Field("adam", description="Adam (Kingma and Ba 2015), decoupled weight decay")
-    learning_rate: float = Field(0.002, gt=0, le=100, allow_inf_nan=False, description="highest learning rate")
+    learning_rate: float = Field(0.001, gt=0, le=100, allow_inf_nan=False, description="highest learning rate")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning rate over the steps (or the minutes, whichever is further on)"
     )
@@ -88,7 +97,9 @@ class TrainingSettings(Section):
     )
     preview_tokens: int = Field(200, ge=0, le=10_000, description="length of the sample shown at an evaluation")
     preview_prompt: str = Field("", max_length=10_000, description="text that the sample goes on from")
-    kernel: Literal["auto", "reference", "fused"] = Field("auto", description="implementation of the recurrence")
+    kernel: Literal["auto", "reference", "fused", "native"] = Field(
+        "auto", description="implementation of the recurrence"
+    )
     device: str = Field("auto", max_length=32, description="auto, cpu, cuda, cuda:N or mps")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: as PyTorch finds best")
     seed: int = Field(1337, ge=0, le=MAX_SEED, description="seed of every random choice")
@@ -165,9 +176,10 @@ def make_settings(
     Raises:
         UserError: unknown preset or names, values of a wrong type or out of range.
     """
-    values = {section: dict(entries) for section, entries in preset_values(preset).items()} if preset else {}
+    from_preset = {} if preset is None else preset_values(preset)
+    values = {section: dict(entries) for section, entries in from_preset.items()}
     problems = []
-    for name, value in dict(overrides or {}).items():
+    for name, value in dict(() if overrides is None else overrides).items():
         section, _, key = name.partition(".")
         if name not in setting_names():
             problems.append(f"there is no setting named {name!r} ({suggestion(name, setting_names())})")
@@ -198,11 +210,11 @@ def sampling_settings(values: Mapping[str, Any], defaults: SamplingSettings | No
     Raises:
         UserError: with every problem in one message.
     """
-    base = (defaults or SamplingSettings()).model_dump()
+    base = (SamplingSettings() if defaults is None else defaults).model_dump()
     try:
         return SamplingSettings.model_validate({**base, **values})
     except ValidationError as error:
-        raise UserError(_sentence(validation_problems(error))) from None
+        raise UserError(_sentence(validation_problems(error, list(SamplingSettings.model_fields)))) from None
 
 
 def setting_names() -> list[str]:
@@ -224,18 +236,19 @@ def setting_descriptions() -> list[tuple[str, str, str]]:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return 'did you mean ...' with the nearest of the known names, or a list of all when none is near."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    near = near or [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]][:3]
+    near = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]  # the section alone is wrong
+    near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
 
 
-def validation_problems(error: ValidationError) -> list[str]:
-    """Return one plain clause for each thing that pydantic found wrong."""
+def validation_problems(error: ValidationError, known: list[str] | None = None) -> list[str]:
+    """Return one plain clause for each thing that pydantic found wrong; `known` names are suggested."""
+    known = setting_names() if known is None else known
     problems = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            problems.append(f"there is no setting named {name!r} ({suggestion(name, setting_names())})")
+            problems.append(f"there is no setting named {name!r} ({suggestion(name, known)})")
         else:
             rule = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
             problems.append(f"{name} = {_shown(item['input'])} {rule[0].lower()}{rule[1:]}")

@@ -51,8 +51,8 @@ class TrainedModel:
         name: the run's name.
         folder: its directory.
         tokenizer: text to tokens and back.
-        device: where `score` and `evaluate` compute; text is always written on the CPU, which is faster for one token at
-            a time and gives the same text everywhere.
+        device: where `score` and `evaluate` compute; text is always written on the CPU, which is faster for one token
+            at a time and gives the same text everywhere.
         device_reason: why.
     """
 
@@ -144,7 +144,6 @@ class TrainedModel:
     def info(self) -> dict[str, Any]:
         """Return what the model is, how it was made and how well it did, as JSON-ready values."""
         entry = next((e for e in reversed(read_metrics(self._run.metrics)) if e["step"] == self.best.step), {})
-        finite = math.isfinite(self.best.valid_loss_nats)
         model = self.settings.model
         return {
             "name": self.name,
@@ -158,7 +157,7 @@ class TrainedModel:
             "preset": self.config.preset,
             "best_step": self.best.step,
             "steps": max((e["step"] for e in read_metrics(self._run.metrics)), default=self.best.step),
-            "valid_loss_nats": self.best.valid_loss_nats if finite else None,
+            "valid_loss_nats": self.best.valid_loss_nats,
             "valid_perplexity": entry.get("valid_perplexity"),
             "valid_bits_per_char": entry.get("valid_bits_per_char"),
             "train_loss_nats": entry.get("train_loss_nats"),

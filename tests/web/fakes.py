@@ -44,11 +44,12 @@ class FakeModel:
         self.gates = dict(gates or {})
         self.failures = dict(failures or {})
         self.opened: list[int] = []
+        self.written = 0
         self.asked: list[dict] = []
         self.closed = threading.Semaphore(0)  # one release for each generator that ended
 
     def info(self) -> dict:
-        return {"parameters": 1_234_567, "best": {"valid_bits_per_char": 1.75434}}
+        return {"parameters": 1_234_567, "valid_bits_per_char": 1.75434}
 
     def stream(self, prompt: str = "", **settings) -> Iterator[Delta]:
         checked = sampling_settings(settings)
@@ -64,6 +65,7 @@ class FakeModel:
                 if i in self.failures:
                     raise self.failures[i]
                 last = i == length - 1
+                self.written += 1
                 yield Delta(0, self.character(seed, i), "length" if last else None, i + 1)
         finally:
             self.closed.release()

@@ -24,6 +24,9 @@ SETTINGS = WebSettings()
 IDS = ["stories", "fresh"]
 NUMBERS = [field.name for field in number_fields(SETTINGS)]
 
+NOT_NUMBERS = ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 24, "9" * 5000, "-2", "abc", "1,5", "0x10"]
+NOT_NUMBERS += ["1_0", "٣", "1 2"]
+
 
 def read(**values):
     return read_fields({name: [value] for name, value in values.items()}, SETTINGS, IDS)
@@ -62,8 +65,7 @@ def test_numbers_are_read_with_their_type_and_zero_is_not_a_default():
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize(
     "value",
-    ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 24, "9" * 5000, "-2", "abc", "1,5", "0x10", "1_0", "٣", "1 2"]
-    + [[], {}, True, False, [1], {"a": 1}, NumberText("NaN"), NumberText("1e999"), "\x00", "\ud800"],
+    [*NOT_NUMBERS, [], {}, True, False, [1], {"a": 1}, NumberText("NaN"), NumberText("1e999"), "\x00", "\ud800"],
 )
 def test_a_bad_number_is_refused_under_its_fields_name(name, value):
     found = problems(**{name: value})
@@ -147,7 +149,11 @@ def test_well_formed_text_can_be_encoded_and_good_text_is_unchanged(text):
 def test_whatever_is_sent_is_either_in_range_or_refused(values):
     try:
         asked = read_fields(values, SETTINGS, IDS)
-    except FormProblems as refused:
+    except FormProblems as error:
+        refused = error
+    else:
+        refused = None
+    if refused is not None:
         assert set(refused.fields) <= set(values)
         str(refused).encode("utf-8")
         return
@@ -158,7 +164,9 @@ def test_whatever_is_sent_is_either_in_range_or_refused(values):
 
 
 def test_json_numbers_stay_text_and_a_name_sent_twice_is_seen():
-    fields = json_fields(b'{"seed": 1, "seed": 2, "temperature": 1e999, "top_p": NaN, "prompt": "\\ud800", "model": null}')
+    fields = json_fields(
+        b'{"seed": 1, "seed": 2, "temperature": 1e999, "top_p": NaN, "prompt": "\\ud800", "model": null}'
+    )
     assert fields["seed"] == ["1", "2"]
     assert fields["temperature"] == ["1e999"]
     assert fields["top_p"] == ["NaN"]

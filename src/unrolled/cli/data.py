@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -32,9 +33,10 @@ def list_texts(as_json: bool) -> None:
 @command.command("get")
 @click.argument("name")
 @click.option("--out", default="data", show_default=True, metavar="FOLDER", help="Where the text goes.")
-def get(name: str, out: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def get(name: str, out: str, as_json: bool) -> None:
     """Fetch the text called NAME."""
-    from unrolled.cli.printing import remark
+    from unrolled.cli.printing import print_json, remark
     from unrolled.config import suggestion
     from unrolled.data.downloads import EXAMPLES, fetch
 
@@ -44,5 +46,9 @@ def get(name: str, out: str) -> None:
     if example is None:
         raise UserError(f"There is no text named {name!r}; {suggestion(name, [entry.name for entry in EXAMPLES])}")
     path = fetch(example, Path(out))
-    print(path)
-    remark(f"Train on it with: unrolled train {path.parent / example.source}")
+    source = str(path.parent / example.source)
+    if as_json:
+        print_json({"name": name, "path": str(path), "source": source})
+    else:
+        print(path)
+    remark(f"Train on it with: unrolled train {shlex.quote(source)}")

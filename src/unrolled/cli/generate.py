@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from unrolled.errors import UserError
+
 
 @click.command("generate", short_help="Write on from a prompt.")
 @click.argument("run")
@@ -34,9 +36,10 @@ def command(run: str, prompt: str, raw: bool, as_json: bool, **settings: Any) ->
     from unrolled.trained import load
 
     asked = {name: value for name, value in settings.items() if value is not None and value != ()}
-    prompt = sys.stdin.read() if prompt == "-" else prompt
     model = load(run, device="cpu")
-    asked["seed"] = resolve_seed(model.sampling(asked).seed)
+    sampling = model.sampling(asked)
+    asked["seed"] = resolve_seed(sampling.seed)
+    prompt = _standard_input() if prompt == "-" else prompt
     unknown = model.tokenizer.unknown_in(prompt)
     if unknown:
         shown = ", ".join(repr(character) for character in unknown[:20])
@@ -44,11 +47,18 @@ def command(run: str, prompt: str, raw: bool, as_json: bool, **settings: Any) ->
     if as_json:
         print_json(_as_json(model.generate(prompt, **asked)))
         return
-    if asked.get("n", 1) == 1:
+    if sampling.n == 1:
         _print_stream(model, prompt, asked, raw)
     else:
         _print_samples(model.generate(prompt, **asked), raw)
     remark(f"seed {asked['seed']}")
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"The prompt on standard input is not UTF-8 at byte {error.start}; convert it first.") from None
 
 
 def _as_json(generation: Any) -> dict[str, Any]:

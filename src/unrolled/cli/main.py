@@ -1,6 +1,7 @@
 """`unrolled`: the group of commands, and the one place where an error becomes text and an exit status.
 
-Results go to standard output, everything else to standard error. Exit status: 0 done, 2 the user can fix it, 130 Ctrl-C.
+Results go to standard output, everything else to standard error. Exit status: 0 done, 2 the user can fix it, 130
+Ctrl-C.
 A command's module is imported when that command runs, so that `unrolled --help` answers at once.
 """
 
@@ -15,6 +16,7 @@ import click
 from unrolled.errors import UserError
 from unrolled.version import __version__
 
+NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.2 and later: the help, as an exception
 COMMANDS = {
     "train": "Train a language model of a text.",
     "evaluate": "Measure a model on a text: perplexity, bits per character.",
@@ -24,6 +26,10 @@ COMMANDS = {
     "info": "Say what a model is and how it was made.",
     "data": "List and fetch example texts.",
 }
+
+
+class ReaderLeft(Exception):
+    """Nobody reads our output any more, for example after `| head`."""
 
 
 class LazyGroup(click.Group):
@@ -46,6 +52,14 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"There is no command '{args[0]}'; {hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context):
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # click would make it a failure
+            raise ReaderLeft from None
+        return status
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -67,10 +81,16 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character is no failure
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="unrolled", standalone_mode=False)
     except UserError as error:
         _fail(str(error))
+    except NO_ARGUMENTS as error:
+        print(error.format_message(), file=sys.stderr)
+        sys.exit(2)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         usage = f" See '{context.command_path} --help'." if context is not None else ""
@@ -78,13 +98,20 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        # the reader of our output left, for example `| head`; standard output must not be flushed once more at exit
+    except ReaderLeft:
+        # standard output must not be flushed once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        _fail(
+            f"{error.filename or 'A file'} cannot be used ({error.strerror or error}); check the path, its permissions "
+            "and the space on the disk."
+        )
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(sentence: str) -> None:
-    print(f"Error: {sentence}", file=sys.stderr)
+    from unrolled.cli.printing import printable
+
+    print(f"Error: {printable(sentence)}", file=sys.stderr)
     sys.exit(2)

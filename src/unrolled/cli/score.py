@@ -35,4 +35,7 @@ def command(run: str, file: str, encoding_errors: str, device: str, as_json: boo
     for piece, nats in zip(score.pieces, score.nats, strict=True):
         print(f"{bits_from_nats(nats):8.3f}  {piece!r}")
     figures = score.likelihood.to_json()
-    remark(f"{figures['tokens']:,} tokens, {figures['nats_per_token']:.4f} nats a token, perplexity {figures['perplexity']:.3f}")
+    remark(
+        f"{figures['tokens']:,} tokens, {figures['nats_per_token']:.4f} nats a token, perplexity "
+        f"{figures['perplexity']:.3f}"
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -14,7 +16,7 @@ from rich.text import Text
 
 from unrolled.cli.printing import print_json, printable
 from unrolled.training import Evaluated, Event, Finished, Listener, Note, Previewed, RolledBack, Started, Stepped
-from unrolled.units import bits_from_nats
+from unrolled.units import bits_from_nats, perplexity
 
 
 @contextmanager
@@ -73,8 +75,8 @@ class Show:
         self.steps = event.steps
         budget = "" if event.minutes is None else f", at most {event.minutes:g} minutes"
         self._say(
-            f"{event.parameters:,} parameters, vocabulary {event.vocabulary_size}; {event.train_tokens:,} tokens to learn "
-            f"from, {event.valid_tokens:,} to validate on"
+            f"{event.parameters:,} parameters, vocabulary {event.vocabulary_size}; {event.train_tokens:,} tokens to "
+            f"learn from, {event.valid_tokens:,} to validate on"
         )
         self._say(
             f"device {event.device} ({event.device_reason}), {event.threads} threads; kernel {event.kernel} "
@@ -109,8 +111,8 @@ class Show:
 
     def _rolled_back(self, event: RolledBack) -> None:
         self._say(
-            f"At step {event.step:,} {event.reason}: back to step {event.to_step:,} at {event.rate_factor:g} of the learning "
-            "rate.",
+            f"At step {event.step:,} {event.reason}: back to step {event.to_step:,} at {event.rate_factor:g} of the "
+            "learning rate.",
             "red",
         )
 
@@ -120,31 +122,44 @@ def print_finished(finished: Finished, as_json: bool) -> int:
     if as_json:
         print_json(asdict(finished))
     else:
-        Console(file=sys.stdout, highlight=False).print(_table(finished))
+        Console(file=sys.stdout, highlight=False, markup=False).print(_table(finished))
     return 130 if finished.interrupted else 0
 
 
 def _table(finished: Finished) -> Table:
-    table = Table(show_header=False, title=f"Training ended: {finished.reason}", title_justify="left", title_style="bold")
+    table = Table(
+        show_header=False, title=f"Training ended: {finished.reason}", title_justify="left", title_style="bold"
+    )
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    run = finished.folder
-    best = finished.best
-    if best is not None:
-        nats = best["valid_loss_nats"]
-        table.add_row(
-            "learnt", f"{best['valid_bits_per_char']:.3f} bits per character on the validation text ({nats:.4f} nats, "
-            f"perplexity {best['valid_perplexity']:.2f} per token), best at step {best['step']:,}"
-        )  # fmt: skip
-        gap = nats - best["train_loss_nats"]
-        if gap > 0.25:
-            table.add_row("beware", f"the training text is {bits_from_nats(gap):.2f} bits easier: expect memorised passages")
+    run = shlex.quote(printable(finished.folder))
+    if finished.best is not None:
+        for row in _learnt(finished.best):
+            table.add_row(*row)
     table.add_row("time", f"{_duration(finished.seconds)}, {finished.step:,} steps")
     table.add_row("files", f"{run}: weights, vocabulary, settings, metrics.jsonl, loss.png, README.md")
     table.add_row("write", f'unrolled generate {run} "Once upon a time"')
     table.add_row("in a browser", f"unrolled serve {run}")
     table.add_row("go on", f"unrolled train --resume {run}" + ("" if finished.interrupted else " --minutes 10"))
     return table
+
+
+def _learnt(best: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows about the best weights; a figure that no JSON number can hold is missing."""
+    nats, train_nats = best["valid_loss_nats"], best["train_loss_nats"]
+    rows = [
+        (
+            "learnt",
+            f"{best['valid_bits_per_char']:.3f} bits per character on the validation text ({nats:.4f} nats, perplexity "
+            f"{perplexity(nats):.2f} per token), best at step {best['step']:,}",
+        )
+    ]
+    gap = 0.0 if train_nats is None else nats - train_nats
+    if gap > 0.25:
+        rows.append(
+            ("beware", f"the training text is {bits_from_nats(gap):.2f} bits easier: expect memorised passages")
+        )
+    return rows
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -33,11 +35,11 @@ from unrolled.errors import UserError
 def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_json: bool, **options: Any) -> int:
     """Train a language model of a text.
 
-    SOURCE is a file, several files, a directory of .txt files, file.csv:column, - for standard input, or builtin:stories
-    (the default), stories that come with unrolled.
+    SOURCE is a file, several files, a directory of .txt files, file.csv:column, - for standard input, or
+    builtin:stories (the default), stories that come with unrolled.
     """
     if options["list_settings"]:
-        return _list_settings()
+        return _list_settings(as_json)
     if resume is not None:
         return _resume(resume, sources, out, as_json, options)
     from unrolled.cli.show import listener_for, print_finished
@@ -55,7 +57,7 @@ def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_js
             init_from=options["init_from"],
             force=options["force"],
             listener=listener,
-            command=shlex.join(["unrolled", *sys.argv[1:]]),
+            command=shlex.join(["unrolled", *map(_without_folders, sys.argv[1:])]),
             stdin=sys.stdin.buffer,
         )
     return print_finished(finished, as_json)
@@ -65,11 +67,14 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
     from unrolled.cli.show import listener_for, print_finished
     from unrolled.training import resume
 
-    given = [f"--{name.replace('_', '-')}" for name in ("preset", "config", "seed", "init_from", "device") if options[name]]
-    given += ["--set"] * bool(options["overrides"]) + ["--out"] * bool(out) + ["SOURCE"] * bool(sources)
-    given += ["--valid"] * bool(options["valid"])
+    single = ("preset", "config", "seed", "init_from", "device", "encoding_errors")
+    given = [f"--{name.replace('_', '-')}" for name in single if options[name] is not None]
+    given += ["--set"] * bool(options["overrides"]) + ["--out"] * (out is not None) + ["SOURCE"] * bool(sources)
+    given += ["--valid"] * bool(options["valid"]) + ["--force"] * options["force"]
     if given:
-        raise UserError(f"--resume goes on with a run as it was begun; leave out {', '.join(given)} (or use --init-from).")
+        raise UserError(
+            f"--resume goes on with a run as it was begun; leave out {', '.join(given)} (or use --init-from)."
+        )
     with listener_for(options["quiet"]) as listener:
         finished = resume(run, steps=options["steps"], minutes=options["minutes"], listener=listener)
     return print_finished(finished, as_json)
@@ -112,7 +117,8 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _free_name(source: str) -> str:
     """Return runs/<name of the text>, numbered where that stands already."""
-    stem = "text" if source == "-" else Path(source.removeprefix("builtin:").partition(":")[0]).stem or "text"
+    path = source if Path(source).exists() else source.removeprefix("builtin:").partition(":")[0]
+    stem = "text" if source == "-" else Path(os.path.abspath(path)).stem or "text"
     number, name = 1, Path("runs") / stem
     while name.exists():
         number += 1
@@ -120,10 +126,24 @@ def _free_name(source: str) -> str:
     return str(name)
 
 
-def _list_settings() -> int:
-    from unrolled.cli.printing import print_rows
+def _without_folders(argument: str) -> str:
+    """Return an argument of the command as the model card may show it: a path of this machine becomes a name."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    path = Path(value)
+    return option + equals + (path.name if path.is_absolute() or ".." in path.parts else value)
+
+
+def _list_settings(as_json: bool) -> int:
+    from unrolled.cli.printing import print_json, print_rows
     from unrolled.config import preset_names, setting_descriptions
 
+    if as_json:
+        settings = [
+            {"name": name, "default": json.loads(default), "description": text}
+            for name, default, text in setting_descriptions()
+        ]
+        print_json({"presets": preset_names(), "settings": settings})
+        return 0
     print(f"Presets: {', '.join(preset_names())}\n\nSettings, with the default of each:\n")
     print_rows([(f"{name} = {default}", text) for name, default, text in setting_descriptions()])
     return 0

@@ -1,14 +1,14 @@
 """Example texts by name: where each comes from, and fetching it safely.
 
-Only fixed https addresses, a bound on the size, a checksum where the text never changes, and an atomic rename at the end.
-Kaggle's data sets come through `kagglehub`, an optional extra.
+Only fixed https addresses, a bound on the size, a checksum where the text never changes, and an atomic rename at the
+end. Kaggle's data sets come through `kagglehub`, an optional extra.
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import shutil
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,8 @@ def fetch(example: Example, folder: Path) -> Path:
     """Fetch a text into a folder and return its path; one that is there already is left as it is.
 
     Raises:
-        UserError: no network, a changed or too large file, `kagglehub` missing, no space; with the steps to do it by hand.
+        UserError: no network, a changed or too large file, `kagglehub` missing, no space; with the steps to do it
+            by hand.
     """
     path = folder / example.file
     if path.exists():
@@ -104,7 +105,7 @@ def _from_url(example: Example, target: Path) -> None:
     try:
         with urllib.request.urlopen(example.url, timeout=TIMEOUT_SECONDS) as response:
             content = response.read((example.bytes or 0) + 1)
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError
         reason = getattr(error, "reason", error)
         raise UserError(f"{example.name} could not be fetched ({reason}). {by_hand(example, target.parent)}") from None
     if len(content) != example.bytes or hashlib.sha256(content).hexdigest() != example.sha256:
@@ -124,7 +125,8 @@ def _from_kaggle(example: Example, target: Path) -> None:
         downloaded = Path(kagglehub.dataset_download(example.kaggle))
     except Exception as error:  # kagglehub raises many kinds, its HTTP library's among them
         raise UserError(
-            f"{example.name} could not be fetched from Kaggle ({type(error).__name__}). {by_hand(example, target.parent)}"
+            f"{example.name} could not be fetched from Kaggle ({type(error).__name__}). "
+            f"{by_hand(example, target.parent)}"
         ) from None
     found = next(iter(sorted(downloaded.rglob(example.file))), None)
     if found is None:

@@ -63,7 +63,7 @@ def surprisals_nats(model: LanguageModel, ids: np.ndarray, start_id: int) -> Ite
     device = model.embedding.device
     state, before = None, start_id
     for begin in range(0, len(ids), CHUNK_TOKENS):
-        chunk = torch.from_numpy(np.asarray(ids[begin : begin + CHUNK_TOKENS], dtype=np.int64))
+        chunk = torch.from_numpy(np.array(ids[begin : begin + CHUNK_TOKENS], dtype=np.int64))
         inputs = torch.cat((torch.tensor([before]), chunk[:-1]))
         with torch.no_grad():
             h, state = model.hidden(inputs.unsqueeze(1).to(device), state)

@@ -1,7 +1,8 @@
 """The validation loss while training: the text in parallel segments, so that an evaluation takes a moment.
 
-Each segment is read from a state warmed up on the text before it, which costs the figure less than its third decimal; the
-exact figure of a whole text, in one pass, is `evaluate`'s. Every token counts exactly once, whatever the batch size.
+Each segment is read from a state warmed up on the text before it, which costs the figure less than its third decimal;
+the exact figure of a whole text, in one pass, is `evaluate`'s. Every token counts exactly once, whatever the batch
+size.
 
 S: segments, n: tokens of a segment, N: tokens of the text.
 """
@@ -21,7 +22,7 @@ IGNORED = -100  # cross_entropy leaves out targets of this value
 
 def validation_loss_nats(model: LanguageModel, ids: np.ndarray, start_id: int, max_tokens: int) -> tuple[float, int]:
     """Return the summed loss in nats and the count of targets, over the first `max_tokens` tokens of the text (N,)."""
-    text = torch.from_numpy(np.asarray(ids[:max_tokens], dtype=np.int64))
+    text = torch.from_numpy(np.array(ids[:max_tokens], dtype=np.int64))
     N = len(text)
     read = torch.cat((torch.tensor([start_id]), text))  # read[j] predicts text[j]
     segments = max(1, min(SEGMENTS, N // (2 * WARM_UP_TOKENS)))

@@ -1,7 +1,7 @@
 """The recurrence of an LSTM: one contract, several implementations that compute the same numbers.
 
-`contract` says what a kernel takes and returns, `reference` reads like the equations, `fused` derives the backward pass by
-hand, `select` chooses one and can say why.
+`contract` says what a kernel takes and returns, `reference` reads like the equations, `fused` derives the backward
+pass by hand, `select` chooses one and can say why.
 """
 
 from unrolled.kernels.contract import GATES, Kernel, KernelInput, Projected, TableLookup, split_gates

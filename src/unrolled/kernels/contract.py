@@ -1,12 +1,13 @@
 """What every kernel takes and returns.
 
-A kernel runs the recurrent part of one LSTM layer over a sequence (Hochreiter and Schmidhuber 1997, with the forget gate of
-Gers et al. 2000). The input's share of the four gates' pre-activations is computed before it, in one product for all steps:
+A kernel runs the recurrent part of one LSTM layer over a sequence (Hochreiter and Schmidhuber 1997, with the forget
+gate of Gers et al. 2000). The input's share of the four gates' pre-activations is computed before it, in one product
+for all steps:
 
     a_t = (x_t W_ih + b) + h_{t-1} W_hh          i, f, o = sigmoid(a)    g = tanh(a)
     c_t = f * c_{t-1} + i * g                    h_t = o * tanh(c_t)
 
-T: time steps, B: rows of the batch, H: hidden size, V: rows of a table. Gates stand in the columns in the order i f g o.
+T: time steps, B: rows of the batch, H: hidden size, V: rows of a table. The gates' columns stand in the order i f g o.
 """
 
 from __future__ import annotations

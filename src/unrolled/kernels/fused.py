@@ -3,8 +3,8 @@
 Forward, for t = 1..T:   a_t = p_t + h_{t-1} W        p_t: the input's share, hoisted into one product outside the loop
                          i, f, o = sigmoid(a)   g = tanh(a)   c_t = f c_{t-1} + i g   h_t = o tanh(c_t)
 
-Backward. Let E be the loss, dh_t the whole derivative of E by h_t (from above, `grad_h[t]`, and from step t+1), dc_t that
-by c_t. For t = T..1, with s' = s(1-s) for a sigmoid s and u' = 1-u^2 for a tanh u:
+Backward. Let E be the loss, dh_t the whole derivative of E by h_t (from above, `grad_h[t]`, and from step t+1), dc_t
+that by c_t. For t = T..1, with s' = s(1-s) for a sigmoid s and u' = 1-u^2 for a tanh u:
 
     dh_t  = grad_h[t] + da_{t+1} W^T
     da_o  = dh_t tanh(c_t) o(1-o)
@@ -13,8 +13,9 @@ by c_t. For t = T..1, with s' = s(1-s) for a sigmoid s and u' = 1-u^2 for a tanh
 
 and since every step uses the same W:   dW = sum_t h_{t-1}^T da_t, one product over all steps and rows at the end.
 
-Only the recurrent product and a handful of elementwise operations stay inside the loop over time. The factors that depend
-on the forward pass alone are computed before it, a block of steps at a time so that they are still in the cache when used.
+Only the recurrent product and a handful of elementwise operations stay inside the loop over time. The factors that
+depend on the forward pass alone are computed before it, a block of steps at a time so that they are still in the cache
+when used.
 T: steps, B: rows, H: hidden size. Gates stand in the columns in the order i f g o.
 """
 
@@ -58,11 +59,25 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx, grad_h: Tensor, grad_c_last: Tensor):
         w_hh, h0, c0, gates, h, c, tanh_c, *ids = ctx.saved_tensors
         d_gates, dh0, dc0 = _backward(grad_h, grad_c_last, w_hh, c0, gates, c, tanh_c)
-        flat = d_gates.flatten(0, 1)  # (T*B, 4H)
-        h_before = torch.cat((h0.unsqueeze(0), h[:-1])).flatten(0, 1)  # (T*B, H): h_{t-1}
-        d_w_hh = h_before.t() @ flat
-        d_source = d_gates if ctx.table_rows is None else _scatter_rows(flat, ids[0].flatten(), ctx.table_rows)
+        d_source, d_w_hh = recurrent_gradients(d_gates, h0, h, ids[0] if ids else None, ctx.table_rows)
         return d_source, None, d_w_hh, dh0, dc0
+
+
+def recurrent_gradients(
+    d_gates: Tensor, h0: Tensor, h: Tensor, ids: Tensor | None, table_rows: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return the derivatives by the source of the pre-activations and by W_hh, from those by the pre-activations.
+
+    Args:
+        d_gates: da, (T, B, 4H).
+        h0: hidden state before the first step, (B, H).
+        h: hidden states, (T, B, H).
+        ids: (T, B) where the source is a table of `table_rows` rows.
+    """
+    flat = d_gates.flatten(0, 1)  # (T*B, 4H)
+    h_before = torch.cat((h0.unsqueeze(0), h[:-1])).flatten(0, 1)  # (T*B, H): h_{t-1}
+    d_source = d_gates if ids is None else _scatter_rows(flat, ids.flatten(), table_rows)
+    return d_source, h_before.t() @ flat
 
 
 def _forward(

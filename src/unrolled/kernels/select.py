@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from unrolled.kernels.contract import Kernel
 from unrolled.kernels.fused import FusedKernel
+from unrolled.kernels.native import NativeKernel, native_library, native_status
 from unrolled.kernels.reference import ReferenceKernel
 
 
@@ -19,7 +20,10 @@ class KernelChoice:
 
 def available_kernels() -> dict[str, Kernel]:
     """Return every kernel that runs on this machine, by name."""
-    return {kernel.name: kernel for kernel in (ReferenceKernel(), FusedKernel())}
+    kernels: list[Kernel] = [ReferenceKernel(), FusedKernel()]
+    if native_library() is not None:
+        kernels.append(NativeKernel())
+    return {kernel.name: kernel for kernel in kernels}
 
 
 def select_kernel(name: str = "auto") -> KernelChoice:
@@ -30,7 +34,9 @@ def select_kernel(name: str = "auto") -> KernelChoice:
     """
     kernels = available_kernels()
     if name == "auto":
-        return KernelChoice(kernels["fused"], "the fastest exact kernel here")
+        if "native" in kernels:
+            return KernelChoice(kernels["native"], f"the fastest here: {native_status()}")
+        return KernelChoice(kernels["fused"], f"the fastest here; native was {native_status()}")
     if name not in kernels:
         raise ValueError(f"no kernel is named {name!r}; there are {', '.join(kernels)}")
     return KernelChoice(kernels[name], "as asked")

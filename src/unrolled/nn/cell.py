@@ -7,7 +7,7 @@
     c_t = f_t * c_{t-1} + i_t * g_t                 the cell state
     h_t = o_t * tanh(c_t)                           the hidden state
 
-Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; forget gate: Gers, Schmidhuber and Cummins 2000.
+Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; forget gate: Gers et al. 2000.
 B: rows, I: input size, H: hidden size.
 """
 
@@ -23,8 +23,9 @@ from unrolled.nn.layer import LSTMLayer
 class LSTMCell(nn.Module):
     """One time step of an LSTM, gate by gate.
 
-    Its parameters are those of an `LSTMLayer` (the eight matrices stand side by side in two), so that a cell and a layer
-    with the same `state_dict` compute the same numbers; the layer's kernels are this cell, unrolled and made fast.
+    Its parameters are those of an `LSTMLayer` (the eight matrices stand side by side in two), so that a cell and a
+    layer with the same `state_dict` compute the same numbers; the layer's kernels are this cell, unrolled and made
+    fast.
 
     Args:
         input_size: numbers in an input, I.

@@ -1,11 +1,12 @@
-"""Which device computes, and why: CUDA where there is one, else the CPU; Apple's MPS on request or where it proves itself.
+"""Which device computes, and why: CUDA where there is one, else the CPU; MPS on request or where it proves itself.
 
-Files never remember a device. LSTMs on MPS have been slow or wrong in several PyTorch releases, so `auto` takes it only
-after a check of at most a few seconds: the same loss as the CPU, and faster.
+Files never remember a device. LSTMs on Apple's MPS have been slow or wrong in several PyTorch releases, so `auto` takes
+it only after a check of at most a few seconds: the same gradient as the CPU, and faster.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -31,9 +32,9 @@ def choose_device(name: str = "auto") -> DeviceChoice:
     """
     if name == "auto":
         return _automatic()
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    if not re.fullmatch("cpu|mps|cuda(:(0|[1-9][0-9]*))?", name):
         raise UserError(f"There is no device named {name!r}; choose auto, cpu, cuda, cuda:0 or mps.")
+    kind, _, index = name.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError("No CUDA GPU was found on this machine; leave out --device or use --device cpu.")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
@@ -53,21 +54,23 @@ def _automatic() -> DeviceChoice:
 
 
 def _mps_if_it_proves_itself() -> DeviceChoice:
-    """Compare one training loss and its gradient on the CPU and on MPS, then the time of each."""
+    """Compare the gradient of a training step on the CPU and on MPS, then the time of each."""
     try:
-        cpu_loss, cpu_seconds = _trial("cpu")
-        mps_loss, mps_seconds = _trial("mps")
+        cpu_norm, cpu_seconds = _trial("cpu")
+        mps_norm, mps_seconds = _trial("mps")
     except RuntimeError as error:
         return DeviceChoice(torch.device("cpu"), f"MPS failed the check ({type(error).__name__})")
-    if abs(cpu_loss - mps_loss) > 1e-3 * abs(cpu_loss):
+    if not abs(cpu_norm - mps_norm) <= 1e-3 * cpu_norm:  # so put, a NaN does not pass
         return DeviceChoice(torch.device("cpu"), "MPS gave other numbers than the CPU")
     if mps_seconds >= cpu_seconds:
         return DeviceChoice(torch.device("cpu"), f"MPS was slower ({mps_seconds / cpu_seconds:.1f}x the CPU's time)")
-    return DeviceChoice(torch.device("mps"), f"MPS passed the check, {cpu_seconds / mps_seconds:.1f}x as fast as the CPU")
+    return DeviceChoice(
+        torch.device("mps"), f"MPS passed the check, {cpu_seconds / mps_seconds:.1f}x as fast as the CPU"
+    )
 
 
 def _trial(device: str, repetitions: int = 3) -> tuple[float, float]:
-    """Return the gradient norm of a small model after a step, and the best time of it in seconds."""
+    """Return the gradient's norm of a training step of a small model, and its best time in seconds."""
     from unrolled.nn.model import LanguageModel  # here, so that the file reads in the order of its use
 
     model = LanguageModel(ModelSettings(), 90, torch.Generator().manual_seed(1)).to(device)

@@ -24,15 +24,21 @@ class LSTMLayer(nn.Module):
     Args:
         input_size: numbers in an input, I.
         hidden_size: numbers in the hidden state, H.
-        generator: source of the initial weights, uniform in +-1/sqrt(H); the forget gate's bias starts at 1.
+        generator: source of the initial weights.
+        initialization: `glorot` or `uniform`, see `initialize`; the forget gate's bias starts at 1, the others at 0.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, generator: torch.Generator | None = None):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        generator: torch.Generator | None = None,
+        initialization: str = "glorot",
+    ):
         super().__init__()
-        bound = 1 / math.sqrt(hidden_size)
         self.hidden_size = hidden_size
-        self.w_ih = nn.Parameter(torch.empty(input_size, 4 * hidden_size).uniform_(-bound, bound, generator=generator))
-        self.w_hh = nn.Parameter(torch.empty(hidden_size, 4 * hidden_size).uniform_(-bound, bound, generator=generator))
+        self.w_ih = nn.Parameter(initialize(torch.empty(input_size, 4 * hidden_size), initialization, generator))
+        self.w_hh = nn.Parameter(initialize(torch.empty(hidden_size, 4 * hidden_size), initialization, generator))
         self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
         with torch.no_grad():
             self.bias[hidden_size : 2 * hidden_size] = FORGET_BIAS
@@ -49,3 +55,16 @@ class LSTMLayer(nn.Module):
     def forward(self, inputs: KernelInput, h: Tensor, c: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layer; see `Kernel.run` for the shapes."""
         return kernel.run(inputs, self.w_hh, h, c)
+
+
+def initialize(weight: Tensor, initialization: str, generator: torch.Generator | None) -> Tensor:
+    """Fill the weights of four gates, (I, 4H), and return them.
+
+    glorot: each gate's matrix uniform in +-sqrt(6 / (I + H)) (Glorot and Bengio 2010, equation 16).
+    uniform: all uniform in +-1/sqrt(H), as `torch.nn.LSTM` begins.
+    """
+    if initialization not in ("glorot", "uniform"):
+        raise ValueError(f"initialization is glorot or uniform, got {initialization!r}")
+    inputs, hidden_size = weight.shape[0], weight.shape[1] // 4
+    bound = math.sqrt(6 / (inputs + hidden_size)) if initialization == "glorot" else 1 / math.sqrt(hidden_size)
+    return weight.uniform_(-bound, bound, generator=generator)

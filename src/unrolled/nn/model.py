@@ -43,11 +43,11 @@ class LanguageModel(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.kernel = select_kernel().kernel if kernel is None else kernel
         self.embedding = nn.Parameter(torch.empty(vocabulary_size, E).normal_(generator=generator))
-        self.layers = nn.ModuleList(LSTMLayer(E if k == 0 else H, H, generator) for k in range(settings.layers))
-        bound = 1 / math.sqrt(H)
-        self.output_weight = nn.Parameter(
-            torch.empty(vocabulary_size, H).uniform_(-bound, bound, generator=generator)
+        self.layers = nn.ModuleList(
+            LSTMLayer(E if k == 0 else H, H, generator, settings.initialization) for k in range(settings.layers)
         )
+        bound = 1 / math.sqrt(H)
+        self.output_weight = nn.Parameter(torch.empty(vocabulary_size, H).uniform_(-bound, bound, generator=generator))
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
 
     @staticmethod
@@ -82,13 +82,13 @@ class LanguageModel(nn.Module):
         """Return the top layer's hidden states (T, B, H) for tokens (T, B), and the new state."""
         state = self.initial_state(ids.shape[1]) if state is None else state
         after: list[tuple[Tensor, Tensor]] = []
-        inputs = self._first_inputs(ids)
+        below = ids  # what a layer reads: tokens, then hidden states (T, B, H)
         for k, layer in enumerate(self.layers):
-            inputs = layer.project(h) if k else inputs
+            inputs = layer.project(below) if k else self._first_inputs(below)
             h, h_last, c_last = layer(inputs, state.h[k], state.c[k], self.kernel)
             after.append((h_last, c_last))
-            h = self._dropout(h, generator)
-        return h, State.stack(after)
+            below = self._dropout(h, generator)
+        return below, State.stack(after)
 
     def logits(self, h: Tensor) -> Tensor:
         """Return the logits (..., V) of hidden states (..., H)."""

@@ -1,7 +1,7 @@
 """When has a loss gone wrong? Not a number, or far above its running mean.
 
-A spike is a loss of more than `factor` times the running mean and more than a nat above it: on a memorised text the loss
-is so small that a factor alone would call every hard batch a spike.
+A spike is a loss of more than `factor` times the running mean and more than a nat above it: on a memorised text the
+loss is so small that a factor alone would call every hard batch a spike.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request to stop. Outside the main thread signals cannot be caught: none will come."""
+    """Turn SIGINT and SIGTERM into a request to stop. Outside the main thread there will be none."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -1,7 +1,7 @@
 """Keep freed memory for the next step instead of giving it back to the system.
 
-A training step allocates the same large buffers again and again; by default glibc returns each to the kernel, and the next
-step pays a page fault for every 4 KiB of it (about 15 % of a step at the stories' shape).
+A training step allocates the same large buffers again and again; by default glibc returns each to the kernel, and the
+next step pays a page fault for every 4 KiB of it (about 15 % of a step at the stories' shape).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The optimiser and its state as plain tensors, so that a checkpoint needs no pickle.
 
-Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980) with decoupled weight decay (Loshchilov and Hutter 2019); at a
-weight decay of 0 that is Adam itself.
+Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980) with decoupled weight decay (Loshchilov and Hutter 2019); at
+a weight decay of 0 that is Adam itself.
 """
 
 from __future__ import annotations
@@ -32,9 +32,25 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` gave."""
+    """Put back what `optimiser_tensors` gave.
+
+    Raises:
+        ValueError: the tensors are those of another optimiser or another model.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = tensor
+    _check_fits(state, [p for group in optimiser.param_groups for p in group["params"]])
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _check_fits(state: dict[int, dict[str, Tensor]], parameters: list[Tensor]) -> None:
+    """PyTorch takes any state and fails, or goes wrong, at the next step."""
+    if state and set(state) != set(range(len(parameters))):
+        raise ValueError("the optimiser's state is that of other parameters")
+    for index, kept in state.items():
+        if set(kept) != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError(f"the optimiser's state of parameter {index} is not Adam's")
+        if any(kept[name].shape != parameters[index].shape for name in ("exp_avg", "exp_avg_sq")):
+            raise ValueError(f"the optimiser's state of parameter {index} has another shape")

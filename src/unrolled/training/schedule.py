@@ -3,9 +3,9 @@
     constant:  rate_t = r                     cosine:  rate_t = r (q + (1 - q) (1 + cos(pi p)) / 2)
                                               (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, one cycle)
 
-both after a linear rise over the warm-up. r: learning rate, q: the last rate's share, p: the share of training done. Where
-there is a budget of minutes, p is that of the steps or of the minutes, whichever is further on; only then does the rate
-depend on the clock, and a resumed run equals an uninterrupted one up to that.
+both after a linear rise over the warm-up. r: learning rate, q: the last rate's share, p: the share of training done.
+Where there is a budget of minutes, p is that of the steps or of the minutes, whichever is further on; only then does
+the rate depend on the clock, and a resumed run equals an uninterrupted one up to that.
 """
 
 import math

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,22 +12,31 @@ from typing import Any, BinaryIO
 
 import torch
 
-from unrolled.config import Settings, make_settings
+from unrolled.config import Settings, make_settings, settings_from_values
 from unrolled.data import Corpus, RandomWindows, Streams, fit_to_text, open_cached, prepare_corpus
 from unrolled.errors import UserError
 from unrolled.kernels import select_kernel
 from unrolled.nn import LanguageModel, choose_device
-from unrolled.runs import Checkpoint, RunConfig, RunFolder, draw_loss, read_checkpoint, read_metrics, read_weights
-from unrolled.runs import write_card
+from unrolled.runs import (
+    Checkpoint,
+    RunConfig,
+    RunFolder,
+    draw_loss,
+    read_checkpoint,
+    read_metrics,
+    read_weights,
+    write_card,
+)
 from unrolled.runs.weights import file_sha256
 from unrolled.text import Tokenizer
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.trainer import Job, Trainer
+from unrolled.training.trainer import Job, Trainer, TrainingState
 from unrolled.version import __version__
 
 DEFAULT_SOURCE = "builtin:stories"
 DEFAULT_PRESET = "stories"
+STEPS_WITHOUT_LIMIT = 10**9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +114,7 @@ def resume(
     Args:
         run: the run directory.
         steps: a new number of steps in all.
-        minutes: a budget of so many minutes from now.
+        minutes: a budget of so many minutes from now; where all steps are done, only the minutes count.
         listener: is told of everything that happens.
 
     Raises:
@@ -114,14 +124,12 @@ def resume(
     config = folder.read_config()
     tokenizer = folder.read_tokenizer(config)
     checkpoint = read_checkpoint(folder.checkpoint)
-    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
-    if minutes is not None:
-        changes["minutes"] = checkpoint.counters["training"]["seconds"] / 60 + minutes
-    if changes:
-        config = dataclasses.replace(config, settings=_changed(config.settings, changes))
-        folder.write_config(config)
-    corpus = _same_corpus(checkpoint, config, tokenizer)
-    about = {name: checkpoint.counters[name] for name in ("sources", "valid_sources", "cache_key")}
+    about = _where_the_text_is(folder, checkpoint)
+    if steps is not None or minutes is not None:
+        config, checkpoint = _with_more(config, checkpoint, steps, minutes)
+    corpus = _same_corpus(about, config, tokenizer)
+    folder.remove_leftovers()
+    folder.write_config(config)
     return _run(folder, config, corpus, about, listener, checkpoint=checkpoint)
 
 
@@ -174,6 +182,8 @@ def _run(
             window=batcher.window,
         )
     )
+    if reason := trainer.end_reason():
+        listener(Note(f"There is nothing left to do: {reason}. Go on with more --steps, or --minutes."))
     finished = trainer.train()
     draw_loss(folder.picture, read_metrics(folder.metrics), f"{folder.name}: loss")
     write_card(folder.card, folder.name, config, model.parameter_count(), finished.best)
@@ -184,9 +194,7 @@ def _run(
 def _batcher(corpus: Corpus, settings: Settings) -> tuple[RandomWindows | Streams, str | None]:
     """Return the batcher, shrunk where the text is too small, and a note about that."""
     training = settings.training
-    batch_size, window, note = fit_to_text(
-        corpus.train.tokens, training.batch_size, training.window, training.batching
-    )
+    batch_size, window, note = fit_to_text(corpus.train.tokens, training.batch_size, training.window, training.batching)
     if training.batching == "streams":
         return Streams(corpus.train.ids, batch_size, window), note
     generator = torch.Generator().manual_seed(training.seed + 1)
@@ -211,7 +219,9 @@ def _with_architecture_of(base: Base, chosen: Settings, asked: Mapping[str, Any]
         if key != "dropout" and wanted[key] != fixed[key]
     ]
     if clashes:
-        raise UserError(f"The run to start from has another architecture: {'; '.join(clashes)}. Leave these settings out.")
+        raise UserError(
+            f"The run to start from has another architecture: {'; '.join(clashes)}. Leave these settings out."
+        )
     dropout = wanted["dropout"] if "model.dropout" in asked else fixed["dropout"]
     return chosen.model_copy(update={"model": base.settings.model.model_copy(update={"dropout": dropout})})
 
@@ -244,45 +254,79 @@ def _config(
     )
 
 
-def _same_corpus(checkpoint: Checkpoint, config: RunConfig, tokenizer: Tokenizer) -> Corpus:
+def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a checkpoint knows of its text, once its counters are known to be sound."""
+    about = {name: checkpoint.counters.get(name) for name in ("sources", "valid_sources", "cache_key")}
+    lists = [about["sources"], about["valid_sources"]]
+    sound = isinstance(about["cache_key"], str) and all(isinstance(texts, list) for texts in lists)
+    try:
+        TrainingState.of(checkpoint)
+    except ValueError:
+        sound = False
+    if not sound or not all(isinstance(text, str) for texts in lists for text in texts):
+        raise UserError(
+            f"{folder.checkpoint} is not the checkpoint of a run; start from the best weights with --init-from."
+        )
+    return about
+
+
+def _with_more(
+    config: RunConfig, checkpoint: Checkpoint, steps: int | None, minutes: float | None
+) -> tuple[RunConfig, Checkpoint]:
+    """Give a run more steps or minutes, and lift the limit that ended it: who asks for more wants to get it."""
+    at, settings = TrainingState.of(checkpoint), config.settings
+    asked = {"training.steps": steps, "training.minutes": minutes}
+    make_settings(overrides={name: value for name, value in asked.items() if value is not None})
+    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
+    if minutes is not None:
+        changes["minutes"] = at.seconds / 60 + minutes
+        if steps is None and at.step >= settings.training.steps:
+            changes["steps"] = STEPS_WITHOUT_LIMIT
+    elif settings.training.minutes is not None and at.seconds >= 60 * settings.training.minutes:
+        changes["minutes"] = None
+    values = settings.model_dump()
+    changed = settings_from_values({**values, "training": {**values["training"], **changes}})
+    at.evaluations_without_better = 0
+    counters = {**checkpoint.counters, "training": dataclasses.asdict(at)}
+    return dataclasses.replace(config, settings=changed), dataclasses.replace(checkpoint, counters=counters)
+
+
+def _same_corpus(about: dict[str, Any], config: RunConfig, tokenizer: Tokenizer) -> Corpus:
     """Find the encoded text in the cache, or encode it again from its sources.
 
     Raises:
         UserError: the text is gone or has changed.
     """
-    corpus = open_cached(str(checkpoint.counters.get("cache_key", "")))
-    if corpus is not None and corpus.tokenizer.fingerprint == tokenizer.fingerprint:
+    corpus = open_cached(about["cache_key"])
+    if corpus is not None and _is_the_same(corpus, about, config, tokenizer):
         return corpus
-    sources = checkpoint.counters["sources"]
-    if "-" in sources:
+    sources, valid_sources = about["sources"], about["valid_sources"]
+    if "-" in sources + valid_sources:
         raise UserError(
-            "The text came from standard input and is no longer in the cache, so the run cannot be resumed; start from its "
-            "weights with --init-from and the text."
+            "The text came from standard input and is no longer in the cache, so the run cannot be resumed; start from "
+            "its weights with --init-from and the text."
         )
     fine_tuned = config.fine_tuned_from is not None
     corpus = prepare_corpus(
         sources,
         config.settings.data,
-        valid_sources=checkpoint.counters["valid_sources"],
+        valid_sources=valid_sources,
         tokenizer=tokenizer if fine_tuned else None,
     )
-    same = corpus.content_sha256 == config.corpus.get("content_sha256")
-    if not same or corpus.tokenizer.fingerprint != tokenizer.fingerprint:
+    if not _is_the_same(corpus, about, config, tokenizer):
         raise UserError(
-            f"The text in {', '.join(sources)} has changed since the run began, so it cannot be resumed exactly; put the old "
-            "text back, or start from the run's weights with --init-from."
+            f"The text in {', '.join(sources + valid_sources)} has changed since the run began, so it cannot be "
+            "resumed exactly; put the old text back, or start from the run's weights with --init-from."
         )
     return corpus
 
 
-def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
-    values = settings.model_dump()
-    return make_settings(
-        overrides={
-            f"{section}.{key}": value
-            for section, entries in values.items()
-            for key, value in {**entries, **(changes if section == "training" else {})}.items()
-        }
+def _is_the_same(corpus: Corpus, about: dict[str, Any], config: RunConfig, tokenizer: Tokenizer) -> bool:
+    """Tell whether a corpus is the run's own; the key is a hash of the text, the validation text and the split."""
+    return (
+        corpus.cache_key == about["cache_key"]
+        and corpus.content_sha256 == config.corpus.get("content_sha256")
+        and corpus.tokenizer.fingerprint == tokenizer.fingerprint
     )
 
 
@@ -292,8 +336,8 @@ def _warn_of_other_threads(checkpoint: Checkpoint | None, listener: Listener) ->
     if before is not None and before != torch.get_num_threads():
         listener(
             Note(
-                f"This run was trained with {before} threads and goes on with {torch.get_num_threads()}: the numbers will "
-                f"differ in their last digits; for the same bits set training.threads={before} at the start."
+                f"This run was trained with {before} threads and goes on with {torch.get_num_threads()}: the numbers "
+                f"will differ in their last digits; for the same bits set training.threads={before} at the start."
             )
         )
 
@@ -309,4 +353,7 @@ def _absolute(source: str) -> str:
 
 def _public_name(source: str) -> str:
     """Return a source's name without the folders above it."""
-    return "standard input" if source == "-" else Path(source).name
+    if source == "-" or source.startswith("builtin:"):
+        return {"-": "standard input"}.get(source, source)
+    path, csv, column = (source, "", "") if Path(source).exists() else source.partition(".csv:")
+    return Path(os.path.abspath(path)).name + csv + column

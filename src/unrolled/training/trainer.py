@@ -3,8 +3,12 @@
     loss = mean over the batch's targets of -log p(target)        truncated back-propagation through time (Werbos 1990):
     the hidden state is carried from one batch to the next, its gradient is not.
 
-Everything that the next step depends on is in `TrainingState` or in the model, the optimiser, the batcher and the dropout
-generator; a checkpoint holds all of it, so a resumed run computes the same bits as one that was never stopped.
+Everything that the next step depends on is in `TrainingState` or in the model, the optimiser, the batcher and the
+dropout generator; a checkpoint holds all of it, so a resumed run computes the same bits as one that was never stopped.
+
+When the loss goes wrong, weights and optimiser go back to the last good state and the rate is halved; the text goes on
+after the bad batch, which may have been the reason. A state from which training fails at once was not good: the one
+before it is taken.
 """
 
 from __future__ import annotations
@@ -23,8 +27,16 @@ from unrolled.data import Batcher, Corpus
 from unrolled.errors import UserError
 from unrolled.evaluation import validation_loss_nats
 from unrolled.nn import LanguageModel, State
-from unrolled.runs import BestWeights, Checkpoint, RunFolder, append_metrics, keep_metrics_up_to, read_metrics
-from unrolled.runs import write_checkpoint, write_weights
+from unrolled.runs import (
+    BestWeights,
+    Checkpoint,
+    RunFolder,
+    append_metrics,
+    keep_metrics_up_to,
+    read_metrics,
+    write_checkpoint,
+    write_weights,
+)
 from unrolled.sampling import decoder_of, generate
 from unrolled.training.events import Evaluated, Finished, Listener, Previewed, RolledBack, Stepped
 from unrolled.training.guard import LossGuard
@@ -33,7 +45,8 @@ from unrolled.training.optimiser import make_optimiser, optimiser_tensors, resto
 from unrolled.training.schedule import learning_rate, share_done
 from unrolled.units import bits_per_unit, perplexity
 
-MOST_ROLLBACKS = 12
+LOWEST_RATE_FACTOR = 2**-12
+COUNTS = ("step", "tokens", "train_tokens", "best_step", "evaluations_without_better", "guarded_steps")
 
 
 @dataclass
@@ -46,12 +59,29 @@ class TrainingState:
     train_nats: float = 0.0  # since the last evaluation
     train_tokens: int = 0
     train_seconds: float = 0.0
-    best_loss_nats: float = math.inf
+    best_loss_nats: float | None = None
     best_step: int = 0
     evaluations_without_better: int = 0
     rate_factor: float = 1.0
     mean_loss_nats: float = 0.0
     guarded_steps: int = 0
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> TrainingState:
+        """Return the counters of a checkpoint.
+
+        Raises:
+            ValueError: they are not those of a training run.
+        """
+        values = checkpoint.counters.get("training")
+        if not isinstance(values, dict) or set(values) - {field.name for field in dataclasses.fields(cls)}:
+            raise ValueError("the counters are not those of a training run")
+        best = values.get("best_loss_nats")
+        numbers = {name: value for name, value in values.items() if name != "best_loss_nats" or best is not None}
+        for name, value in numbers.items():
+            if type(value) not in ((int,) if name in COUNTS else (int, float)) or not 0 <= value < math.inf:
+                raise ValueError(f"the counter {name} is impossible")
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -85,36 +115,39 @@ class Trainer:
         self.at = TrainingState()
         self.guard = LossGuard(job.settings.spike_factor)
         self.state: State | None = None  # of the model, carried from batch to batch
-        self.rollbacks = 0
+        self.clock = 0.0  # when `at.seconds` was last brought up to date
         if checkpoint is not None:
             self._restore(checkpoint)
             keep_metrics_up_to(job.folder.metrics, self.at.step)
-        self.last_good = self._checkpoint()
+        self.good = [self._checkpoint()]  # the last two good states, the newest at the end
 
     def train(self) -> Finished:
         """Train until the steps, the minutes or the patience are used up, or a signal asks to stop."""
-        reason, interrupted = "", False
+        interrupted = False
+        self.clock = time.perf_counter()
         with stop_on_signals() as request:
-            while not (reason := self._end_reason()):
-                self._step()
-                if request.signal is not None:
-                    interrupted, reason = True, "stopped by a signal; it can be resumed"
-                    break
-                if self._is_due(self.job.settings.eval_interval) or self._end_reason():
-                    self._evaluate()
-                if self._is_due(self.job.settings.checkpoint_interval):
-                    self._save()
+            if not self.job.folder.checkpoint.exists():
+                write_checkpoint(self.job.folder.checkpoint, self.good[-1])  # from now on the run can be resumed
+            while not interrupted and not self.end_reason():
+                if self._step():
+                    self._measure_and_save()
+                interrupted = request.signal is not None
             self._save()
-            if not self.job.folder.weights.exists():
-                self._write_weights(math.inf)  # stopped before the first evaluation: what there is, is usable
-        return Finished(reason, interrupted, self.at.step, self.at.seconds, self.best_entry(), str(self.job.folder.path))
+            if self.at.best_loss_nats is None or not self.job.folder.weights.exists():
+                self._write_weights(None)  # stopped before the first evaluation: what there is, is usable
+        # training may have come to its end at the very step at which the signal came
+        reason, stopped = self.end_reason(), "stopped by a signal; it can be resumed"
+        return Finished(
+            reason or stopped, not reason, self.at.step, self.at.seconds, self.best_entry(), str(self.job.folder.path)
+        )
 
     def best_entry(self) -> dict[str, Any] | None:
         """Return the line of `metrics.jsonl` of the weights that are kept as the best."""
         entries = [e for e in read_metrics(self.job.folder.metrics) if e["step"] == self.at.best_step]
         return entries[-1] if entries else None
 
-    def _end_reason(self) -> str:
+    def end_reason(self) -> str:
+        """Return why training is at its end, or nothing while it is not."""
         settings, at = self.job.settings, self.at
         if at.step >= settings.steps:
             return f"all {settings.steps:,} steps are done"
@@ -127,8 +160,17 @@ class Trainer:
     def _is_due(self, interval: int) -> bool:
         return self.at.step % interval == 0
 
-    def _step(self) -> None:
-        """Make one optimiser step, or roll back."""
+    def _measure_and_save(self) -> None:
+        """Do what is due after a step. A best state is saved: no checkpoint is older than the best weights."""
+        step = self.at.step
+        if self._is_due(self.job.settings.eval_interval) or self.end_reason():
+            self._evaluate()
+        rolled_back, is_best = self.at.step != step, self.at.best_step == step
+        if not rolled_back and (is_best or self._is_due(self.job.settings.checkpoint_interval)):
+            self._save()
+
+    def _step(self) -> bool:
+        """Make one optimiser step and return True, or roll back."""
         started = time.perf_counter()
         batch = self.job.batcher.next_batch()
         state = None if batch.starts_fresh else self.state
@@ -142,12 +184,13 @@ class Trainer:
         problem = self.guard.problem(loss_nats, norm)
         if problem is not None:
             self._roll_back(problem)
-            return
+            return False
         share = share_done(self.job.settings, self.at.step, self.at.seconds)
         set_learning_rate(self.optimiser, self._rate(share))
         self.optimiser.step()
         self.state = state.detach()
         self._count(loss_nats, targets.numel(), time.perf_counter() - started)
+        return True
 
     def _rate(self, share: float) -> float:
         return learning_rate(self.job.settings, self.at.step, share) * self.at.rate_factor
@@ -156,25 +199,37 @@ class Trainer:
         at = self.at
         self.guard.accept(loss_nats)
         at.step += 1
-        at.seconds += seconds
         at.tokens += tokens
         at.train_nats += loss_nats * tokens
         at.train_tokens += tokens
         at.train_seconds += seconds
+        self._look_at_clock()
         share = share_done(self.job.settings, at.step, at.seconds)
         left = at.seconds * (1 - share) / share
-        self.tell(Stepped(at.step, loss_nats, at.train_tokens / at.train_seconds, at.seconds, share, left))
+        self.tell(Stepped(at.step, loss_nats, self._tokens_per_second(), at.seconds, share, left))
+
+    def _look_at_clock(self) -> None:
+        """Count the time since the last look, whatever it was spent on."""
+        now = time.perf_counter()
+        self.at.seconds += now - self.clock
+        self.clock = now
+
+    def _tokens_per_second(self) -> float:
+        return self.at.train_tokens / self.at.train_seconds if self.at.train_seconds else math.nan
 
     def _evaluate(self) -> None:
         """Measure on the validation text, keep the weights if they are the best, and show a sample."""
-        started = time.perf_counter()
         job, at = self.job, self.at
         valid = job.corpus.valid
         nats, tokens = validation_loss_nats(
             job.model, valid.ids, job.corpus.tokenizer.start_id, job.settings.eval_tokens
         )
         loss_nats = nats / tokens
-        is_best = loss_nats < at.best_loss_nats
+        if not math.isfinite(loss_nats):
+            self._roll_back("the validation loss is not a finite number")
+            return
+        self._look_at_clock()
+        is_best = at.best_loss_nats is None or loss_nats < at.best_loss_nats
         if is_best:
             at.best_loss_nats, at.best_step, at.evaluations_without_better = loss_nats, at.step, 0
             self._write_weights(loss_nats)
@@ -186,7 +241,7 @@ class Trainer:
         at.train_nats, at.train_tokens, at.train_seconds = 0.0, 0, 0.0
         self.tell(Evaluated(entry, is_best))
         self._preview()
-        at.seconds += time.perf_counter() - started
+        self._look_at_clock()
 
     def _entry(self, valid_loss_nats: float, valid_bits_per_char: float) -> dict[str, Any]:
         at = self.at
@@ -197,7 +252,7 @@ class Trainer:
             "valid_loss_nats": valid_loss_nats,
             "valid_perplexity": perplexity(valid_loss_nats),
             "valid_bits_per_char": valid_bits_per_char,
-            "tokens_per_second": round(at.train_tokens / at.train_seconds, 1) if at.train_seconds else math.nan,
+            "tokens_per_second": round(self._tokens_per_second(), 1),
             "learning_rate": self._rate(share_done(self.job.settings, at.step, at.seconds)),
         }
 
@@ -211,13 +266,13 @@ class Trainer:
         written = generate(decoder_of(self.job.model), self.job.corpus.tokenizer, settings.preview_prompt, sampling)
         self.tell(Previewed(self.at.step, settings.preview_prompt, written.samples[0].text))
 
-    def _write_weights(self, loss_nats: float) -> None:
+    def _write_weights(self, loss_nats: float | None) -> None:
         about = BestWeights(self.at.step, loss_nats, self.job.corpus.tokenizer.fingerprint)
         write_weights(self.job.folder.weights, dict(self.job.model.state_dict()), about)
 
     def _save(self) -> None:
-        self.last_good, self.rollbacks = self._checkpoint(), 0
-        write_checkpoint(self.job.folder.checkpoint, self.last_good)
+        self.good = [*self.good[-1:], self._checkpoint()]
+        write_checkpoint(self.job.folder.checkpoint, self.good[-1])
 
     def _checkpoint(self) -> Checkpoint:
         """Copy everything that the next step depends on."""
@@ -239,34 +294,63 @@ class Trainer:
             UserError: the checkpoint does not belong to this run.
         """
         try:
-            self.at = TrainingState(**checkpoint.counters["training"])
-            self.job.model.load_state_dict(checkpoint.part("model"))
-            restore_optimiser(self.optimiser, {k: t.clone() for k, t in checkpoint.part("optimiser").items()})
+            self._restore_learning(checkpoint)
             self.job.batcher.restore(checkpoint.part("batches"))
             self.dropout.set_state(checkpoint.part("dropout")["generator"])
+            self.state = self._state_in(checkpoint)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"The checkpoint in {self.job.folder.checkpoint.parent} does not fit this run; start from the best weights "
-                "with --init-from."
+                f"The checkpoint in {self.job.folder.checkpoint.parent} does not fit this run; start from the best "
+                "weights with --init-from."
             ) from error
-        state = checkpoint.part("state")
-        self.state = State(state["h"].to(self.device), state["c"].to(self.device)) if state else None
+
+    def _restore_learning(self, checkpoint: Checkpoint) -> None:
+        """Put back what was learnt: counters, weights, optimiser, and what is a usual loss."""
+        weights = checkpoint.part("model")
+        if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+            raise ValueError("the weights are not finite numbers")
+        self.at = TrainingState.of(checkpoint)
+        self.job.model.load_state_dict(weights)
+        restore_optimiser(self.optimiser, {k: t.clone() for k, t in checkpoint.part("optimiser").items()})
         self.guard = LossGuard(self.job.settings.spike_factor, self.at.mean_loss_nats, self.at.guarded_steps)
 
+    def _state_in(self, checkpoint: Checkpoint) -> State | None:
+        part = checkpoint.part("state")
+        if not part:
+            return None
+        state = State(part["h"].to(self.device), part["c"].to(self.device))
+        fitting = self.job.model.initial_state(self.job.batcher.batch_size)
+        if (state.h.shape, state.c.shape) != (fitting.h.shape, fitting.c.shape):
+            raise ValueError("the hidden state has another shape")
+        return state
+
     def _roll_back(self, reason: str) -> None:
-        """Go back to the last good state and halve the learning rate.
+        """Take the last good weights, half the learning rate, and the text that comes next.
 
         Raises:
             UserError: that has happened too often.
         """
-        self.rollbacks += 1
-        if self.rollbacks > MOST_ROLLBACKS:
+        factor = self.at.rate_factor / 2
+        if factor < LOWEST_RATE_FACTOR:
             raise UserError(
-                f"Training failed {self.rollbacks} times in a row at step {self.at.step:,} ({reason}), although the learning "
-                "rate was halved each time; choose a lower training.learning_rate or a lower training.clip_norm."
+                f"Training failed again at step {self.at.step:,} ({reason}), although the learning rate was halved "
+                f"{-math.log2(self.at.rate_factor):.0f} times; begin anew with a lower training.learning_rate or "
+                "training.clip_norm, or with a higher training.spike_factor where the text itself changes abruptly."
             )
-        step, factor, seconds = self.at.step, self.at.rate_factor / 2, self.at.seconds
-        self._restore(self.last_good)
+        step, seconds = self.at.step, self.at.seconds
+        self._restore_learning(self._last_good())
+        self.state = None
         self.at.rate_factor, self.at.seconds = factor, seconds
         keep_metrics_up_to(self.job.folder.metrics, self.at.step)
         self.tell(RolledBack(step, self.at.step, reason, factor))
+
+    def _last_good(self) -> Checkpoint:
+        """Return the newest state, or the one before it where training fails at once from the newest.
+
+        The state of the best weights is never given up: it has proved itself on the validation text.
+        """
+        newest = TrainingState.of(self.good[-1])
+        if len(self.good) > 1 and self.at.step == newest.step != newest.best_step:
+            self.good.pop()
+            write_checkpoint(self.job.folder.checkpoint, self.good[-1])
+        return self.good[-1]

@@ -1,7 +1,7 @@
 """The Flask application: one page, one stream, one health check, and the rules that hold for all of them.
 
-Everything is validated before the first byte of an answer, so that a bad request is a 400 with a message and never a text
-that breaks off. Each request has its own generator and state; models are shared and never changed.
+Everything is validated before the first byte of an answer, so that a bad request is a 400 with a message and never a
+text that breaks off. Each request has its own generator and state; models are shared and never changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from werkzeug.exceptions import HTTPException
 
 from unrolled.errors import UserError
 from unrolled.version import __version__
-from unrolled.web.forms import PRESETS, FormProblems, WriteRequest, json_fields, number_fields, plain_number, read_fields
+from unrolled.web.forms import (
+    PRESETS,
+    FormProblems,
+    WriteRequest,
+    json_fields,
+    number_fields,
+    plain_number,
+    read_fields,
+)
 from unrolled.web.hosts import host_is_allowed
 from unrolled.web.page import Answer, answer_facts, continuation_of, served_models
 from unrolled.web.settings import WebSettings

@@ -1,7 +1,7 @@
-"""The fields of the form, and their bounded reading: one table says what a field is, drives the page and guards the server.
+"""The fields of the form, and their bounded reading: one table drives the page and guards the server.
 
-Values come as text from a form or as JSON from a script; JSON numbers are kept as their text until here, so both take one
-path and nothing (`1e999`, `NaN`, a thousand digits) is turned into a number before it was found to be a reasonable one.
+Values come as text from a form or as JSON from a script; JSON numbers are kept as their text until here, so both take
+one path and nothing (`1e999`, `NaN`, a thousand digits) is turned into a number before it was found to be reasonable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,25}", re.ASCII)
 
 @dataclass(frozen=True)
 class NumberField:
-    """A numeric field: its name in the form, its words on the page, its default (None: may stay empty) and its range."""
+    """A numeric field: its name in the form, its words on the page, its default (None: stays empty) and its range."""
 
     name: str
     label: str
@@ -44,7 +44,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class WriteRequest:
-    """What a valid form asks for. `sampling` holds decoding settings by their names in `SamplingSettings`, without the seed."""
+    """What a valid form asks for. `sampling` holds settings by their names in `SamplingSettings`, without the seed."""
 
     model_id: str
     prompt: str
@@ -90,31 +90,33 @@ def number_fields(settings: WebSettings) -> tuple[NumberField, ...]:
     return (
         NumberField("max_tokens", "Length", "Characters to write, at most.", length, 1, settings.max_tokens, 100),
         NumberField(
-            "temperature", "Temperature", "Low is careful, high is daring; 0 always takes the likeliest.",
+            "temperature", "Temperature", "Low is careful, high is daring.",
             0.8, 0, settings.max_temperature, 0.1, whole=False,
         ),
-        NumberField("top_k", "Top k", "Choose among the k likeliest; 0 is all.", 40, -1, settings.max_top_k, 5),
+        NumberField("top_k", "Top k", "Only the k likeliest; 0 is all.", 40, -1, settings.max_top_k, 5),
         NumberField(
-            "top_p", "Top p", "Choose among those that share this much probability; 1 is all.",
+            "top_p", "Top p", "Only the likeliest, up to this share.",
             1, 0, 1, 0.05, whole=False,
         ),
         NumberField(
-            "min_p", "Min p", "Leave out what is this much less likely than the best; 0 is off.",
+            "min_p", "Min p", "Drop those this far below the best.",
             0, 0, 1, 0.01, whole=False,
         ),
         NumberField(
-            "repetition_penalty", "Repetition penalty", "Above 1 turns away from what was just written; 1 is off.",
+            "repetition_penalty", "Repetition penalty", "Above 1 avoids repeats; 1 is off.",
             1, 0.1, penalty, 0.05, whole=False,
         ),
         NumberField(
-            "repetition_window", "Repetition window", "How far back the penalty looks; 0 is everything.",
+            "repetition_window", "Repetition window", "How far back it looks; 0 is all.",
             200, 0, window, 50,
         ),
-        NumberField("seed", "Seed", "The same seed writes the same text; empty draws one.", None, 0, LARGEST_EXACT_INTEGER),
+        NumberField("seed", "Seed", "Same seed, same text.", None, 0, LARGEST_EXACT_INTEGER),
     )  # fmt: skip
 
 
-def read_fields(values: Mapping[str, Sequence[object]], settings: WebSettings, model_ids: Sequence[str]) -> WriteRequest:
+def read_fields(
+    values: Mapping[str, Sequence[object]], settings: WebSettings, model_ids: Sequence[str]
+) -> WriteRequest:
     """Read a submitted form; an absent or empty field takes its default.
 
     Args:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ def model_facts(model: TrainedModel) -> tuple[tuple[str, str], ...]:
     if (parameters := info.get("parameters")) is not None:
         facts.append(("Parameters", f"{parameters:,}"))
     facts.append(("Network", network_shape(model.settings.model)))
-    if (bits := validation_bits(info)) is not None:
+    if (bits := info.get("valid_bits_per_char")) is not None:
         facts.append(("Validation", f"{bits:.3f} bits per character"))
     return tuple((label, well_formed(value)) for label, value in facts)
 
@@ -76,12 +76,6 @@ def network_shape(settings: Any) -> str:
 def device_name(device: str) -> str:
     """Write a device as people do: `CPU`, `CUDA:0`."""
     return str(device).upper()
-
-
-def validation_bits(info: Mapping[str, Any]) -> float | None:
-    """Return the best validation bits per character of a run, where it has one."""
-    best = info.get("best") or {}
-    return best.get("valid_bits_per_char") if isinstance(best, Mapping) else None
 
 
 def answer_facts(request: WriteRequest, outcome: Outcome, settings: WebSettings) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Server:
                 self._waitress.trigger.pull_trigger(self._leave)
 
     def _leave(self) -> None:
-        """Close every connection and the server's own socket, in the thread of the loop, which then has nothing to wait for."""
+        """Close every connection and the server's own socket, in the loop's thread; it then has nothing to wait for."""
         with self._leaving:
             if self._has_left:
                 return
@@ -157,8 +157,8 @@ def bind(host: str, port: int) -> socket.socket:
 def settings_for(bound: socket.socket, settings: WebSettings) -> WebSettings:
     """Return the settings with the names that a socket's own address is reached by.
 
-    On loopback these are the loopback names alone. A server that others can reach also answers to any literal address and to
-    the machine's name: neither can be taken over by a foreign site's DNS.
+    On loopback these are the loopback names alone. A server that others can reach also answers to any literal address
+    and to the machine's name: neither can be taken over by a foreign site's DNS.
     """
     given = tuple(dict.fromkeys((*settings.allowed_hosts, *LOOPBACK_HOSTS)))
     if is_loopback(bound):

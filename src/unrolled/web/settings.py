@@ -1,7 +1,7 @@
 """Limits of the web application and the values that its page starts with.
 
-Every limit is a ceiling on what one visitor may ask for: characters of a prompt, tokens of a text, seconds of a request,
-texts written at once. Numbers outside them are refused with a message, never clipped in silence.
+Every limit is a ceiling on what one visitor may ask for: characters of a prompt, tokens of a text, seconds of a
+request, texts written at once. Numbers outside them are refused with a message, never clipped in silence.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ LARGEST_EXACT_INTEGER = 2**53 - 1  # beyond it a browser's JSON numbers are no l
 class WebSettings:
     """What one visitor may ask for, and which names the server answers to.
 
-    `allowed_hosts` holds names as a Host header writes them, without the port; `any_address` also lets every literal IP
-    address pass, which is safe against DNS rebinding (that attack needs a name) and is what a server in a local network needs.
+    `allowed_hosts` holds names as a Host header writes them, without the port. `any_address` also lets every literal IP
+    address pass: safe against DNS rebinding, which needs a name, and what a server in a local network needs.
     """
 
     max_prompt_characters: int = 10_000

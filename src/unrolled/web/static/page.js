@@ -161,7 +161,7 @@
     }
   }
 
-  for (const kind of ["wheel", "touchmove", "keydown"]) {
+  for (const kind of ["wheel", "touchmove"]) {
     window.addEventListener(kind, () => { following = false; }, { passive: true });
   }
 
@@ -179,6 +179,8 @@
       write();
     } else if (event.key === "Escape") {
       running?.abort();
+    } else if (["ArrowUp", "PageUp", "Home"].includes(event.key)) {
+      following = false;
     }
   });
 

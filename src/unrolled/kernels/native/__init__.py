@@ -1,0 +1,9 @@
+"""The recurrence in plain C.
+
+`lstm.c` is the code, `build` compiles it, `library` finds and calls it, `kernel` is its place in autograd's graph.
+"""
+
+from unrolled.kernels.native.kernel import NativeKernel
+from unrolled.kernels.native.library import native_library, native_status
+
+__all__ = ["NativeKernel", "native_library", "native_status"]

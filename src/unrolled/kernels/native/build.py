@@ -1,0 +1,58 @@
+"""Compile `lstm.c` once for each kind of processor that it can be dispatched to.
+
+Run by the package's build (`hatch_build.py`), which goes on without the native kernel where this fails. It imports
+nothing of the package, so that a build environment needs no dependency.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+FLAGS = ["-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-Wall", "-Wextra", "-Werror"]
+X86_VARIANTS = {
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+    "avx2": ["-mavx2", "-mfma"],
+}
+TIMEOUT_SECONDS = 120
+
+
+def build_variants(source: Path, target: Path) -> list[Path]:
+    """Compile every variant of `source` into the folder `target` and return the libraries.
+
+    Raises:
+        RuntimeError: there is no C compiler, or it failed; says what it printed.
+    """
+    compiler = _compiler()
+    if compiler is None:
+        raise RuntimeError("no C compiler was found (looked for $CC, cc, gcc and clang)")
+    target.mkdir(parents=True, exist_ok=True)
+    variants = {"portable": []}
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        variants.update(X86_VARIANTS)
+    return [_compile(compiler, source, target / f"{name}.so", flags) for name, flags in variants.items()]
+
+
+def _compiler() -> list[str] | None:
+    named = os.environ.get("CC") or ""
+    for command in (named.split(), ["cc"], ["gcc"], ["clang"]):
+        if command and shutil.which(command[0]):
+            return command
+    return None
+
+
+def _compile(compiler: list[str], source: Path, library: Path, flags: list[str]) -> Path:
+    command = [*compiler, *FLAGS, *flags, str(source), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{compiler[0]} failed on {source.name} for {library.stem}: {done.stderr.strip()[-500:]}")
+    return library
+
+
+def platform_tag() -> str:
+    """Return the wheel platform tag of what was compiled here."""
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")

@@ -1,0 +1,221 @@
+"""A run directory: where its files are, how one is begun, and how one is opened without trusting it.
+
+Nothing in a run is executed. Sizes are checked before anything is allocated, and a hash ties the weights to the
+tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unrolled.config import Settings, settings_from_values
+from unrolled.errors import UserError
+from unrolled.runs.atomic import remove_leftovers, write_atomically
+from unrolled.runs.formats import FORMAT_VERSION, upgraded
+from unrolled.text import Tokenizer, load_tokenizer
+
+KIND = "unrolled-run"
+MAX_CONFIG_BYTES = 1_000_000
+OUR_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "vocab.json",
+    "model.safetensors",
+    "metrics.jsonl",
+    "loss.png",
+    "README.md",
+)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What `config.json` holds."""
+
+    settings: Settings
+    vocabulary_size: int
+    tokenizer_sha256: str
+    preset: str | None = None
+    corpus: dict[str, Any] = field(default_factory=dict)
+    made_with: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    command: str = ""
+    fine_tuned_from: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `config.json`."""
+        rest = {key: value for key, value in asdict(self).items() if key != "settings"}
+        return {"kind": KIND, "format_version": FORMAT_VERSION, **rest, **self.settings.model_dump(mode="json")}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RunConfig:
+        """Validate the content of a `config.json`.
+
+        Raises:
+            UserError: it is of a foreign kind, a newer format, or holds impossible values.
+        """
+        if values.get("kind") != KIND:
+            raise UserError("config.json is not that of an unrolled run.")
+        values = upgraded(values)
+        settings = settings_from_values({name: values[name] for name in Settings.model_fields if name in values})
+        problems = [
+            f"{key} is missing or of a wrong type in config.json"
+            for key, kind in (("vocabulary_size", int), ("tokenizer_sha256", str))
+            if type(values.get(key)) is not kind
+        ]
+        problems += _corpus_problems(values.get("corpus"))
+        if problems:
+            raise UserError("; ".join(problems) + ".")
+        optional = {
+            key: values[key]
+            for key, kind in (("corpus", dict), ("made_with", dict), ("created", str), ("command", str))
+            if isinstance(values.get(key), kind)
+        }
+        names = {key: values[key] for key in ("preset", "fine_tuned_from") if isinstance(values.get(key), str)}
+        return cls(settings, values["vocabulary_size"], values["tokenizer_sha256"], **optional, **names)
+
+
+def _corpus_problems(corpus: Any) -> list[str]:
+    """Return what is wrong with the description of the text, which the model card prints."""
+    if not isinstance(corpus, dict):
+        return []
+    kinds = {key: str if key == "content_sha256" else list if key == "names" else int for key in corpus}
+    return [
+        f"corpus.{key} is of a wrong type in config.json"
+        for key, kind in kinds.items()
+        if type(corpus[key]) is not kind
+    ]
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.weights = self.path / "model.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+        self.picture = self.path / "loss.png"
+        self.card = self.path / "README.md"
+        self.checkpoint = self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its directory."""
+        return self.path.resolve().name
+
+    def begin(self, config: RunConfig, tokenizer: Tokenizer, force: bool = False) -> None:
+        """Make the directory and write the files that do not change while training.
+
+        Raises:
+            UserError: a run stands there already and `force` is not set, or something that is not a run.
+        """
+        self.refuse_to_overwrite(force)
+        try:
+            self._remove_old_run()
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            self.write_config(config)  # first: from now on this is a run, which --force may replace
+            tokenizer.save(self.path)
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}); choose another folder with --out."
+            ) from error
+
+    def refuse_to_overwrite(self, force: bool) -> None:
+        """Raise a `UserError` where a run cannot be begun: one stands there and `force` is not set, or other files."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; choose another folder with --out.")
+        if not any(self.path.iterdir()):
+            return
+        if not self._holds_run():
+            raise UserError(f"{self.path} is not empty and holds no run of unrolled; choose another folder with --out.")
+        if not force:
+            raise UserError(
+                f"{self.path} holds a run already; go on with it: --resume {self.path}, or replace it: --force, or "
+                "choose another folder with --out."
+            )
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write `config.json`."""
+        write_atomically(self.config, (json.dumps(config.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_config(self) -> RunConfig:
+        """Read and validate `config.json`.
+
+        Raises:
+            UserError: there is no run here, or its configuration is damaged or foreign.
+        """
+        self._check_exists()
+        values = self._config_values()
+        try:
+            return RunConfig.from_json(values)
+        except UserError as error:
+            raise UserError(f"{self.config}: {error}") from error
+
+    def read_tokenizer(self, config: RunConfig) -> Tokenizer:
+        """Read the tokenizer and check that it is the one that the weights were trained with.
+
+        Raises:
+            UserError: it is missing, damaged, or from another run.
+        """
+        tokenizer = load_tokenizer(self.path)
+        if tokenizer.fingerprint != config.tokenizer_sha256 or tokenizer.vocabulary_size != config.vocabulary_size:
+            raise UserError(
+                f"The tokenizer in {self.path} is not the one that this model was trained with; put back the run's own "
+                "tokenizer.json and vocab.json."
+            )
+        return tokenizer
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process may have left half written."""
+        for folder in (self.path, self.checkpoint.parent):
+            remove_leftovers(folder)
+
+    def _config_values(self) -> dict[str, Any]:
+        try:
+            if self.config.stat().st_size > MAX_CONFIG_BYTES:
+                raise UserError(f"{self.config} is far too large for a configuration; is it a run of unrolled?")
+            values = json.loads(self.config.read_text("utf-8"))
+        except OSError as error:
+            raise UserError(f"{self.config} cannot be read ({error.strerror}); check its permissions.") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{self.config} is damaged and cannot be read as JSON; restore it or train again."
+            ) from error
+        if not isinstance(values, dict):
+            raise UserError(f"{self.config} is not the configuration of a run.")
+        return values
+
+    def _holds_run(self) -> bool:
+        """Tell whether what stands here is ours: `config.json` is a common name."""
+        try:
+            return self.config.is_file() and self._config_values().get("kind") == KIND
+        except UserError:
+            return False
+
+    def _check_exists(self) -> None:
+        if not self.path.exists():
+            raise UserError(f"There is no run at {self.path}{self._neighbours()}.")
+        if not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; a run is a directory, as `unrolled train --out` makes it.")
+        if not self.config.is_file():
+            raise UserError(f"{self.path} holds no run: config.json is missing{self._neighbours()}.")
+
+    def _neighbours(self) -> str:
+        """Name the runs that do exist beside this path, or inside it."""
+        found = []
+        for folder in (self.path, self.path.parent):
+            if folder.is_dir():
+                found += [str(entry.parent) for entry in sorted(folder.glob("*/config.json"))[:5]]
+        return f"; runs near it: {', '.join(dict.fromkeys(found))}" if found else ""
+
+    def _remove_old_run(self) -> None:
+        """Remove the files that a run consists of, and nothing else."""
+        self.remove_leftovers()
+        for name in OUR_FILES:
+            (self.path / name).unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)

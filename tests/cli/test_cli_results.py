@@ -1,0 +1,153 @@
+"""`evaluate`, `score`, `generate`, `info`, `data`: results on standard output, everything else on standard error."""
+
+import json
+
+import pytest
+
+from tests.conftest import STORY
+from unrolled import load
+
+
+def only_json(done):
+    """Standard output is one strict JSON object and nothing else."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    assert done.status == 0, done.err
+    value = json.loads(done.out, parse_constant=refuse)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_evaluate(cli, trained_once, story):
+    figures = only_json(cli("evaluate", trained_once, story, "--json"))
+    assert {"tokens", "nats_per_token", "perplexity", "bits_per_char", "bits_per_byte", "unknown_tokens"} <= set(
+        figures
+    )
+    assert figures == load(trained_once).evaluate(story).to_json()
+    assert only_json(cli("evaluate", trained_once, "-", "--json", stdin=story.read_bytes())) == figures
+    plain = cli("evaluate", trained_once, story)
+    assert f"{figures['bits_per_char']:.4f}" in plain.out
+    assert plain.out.splitlines()[0].startswith("tokens")
+
+
+def test_evaluate_says_which_characters_are_unknown_on_standard_error(cli, trained_once):
+    done = cli("evaluate", trained_once, "-", "--json", stdin="On \u6f22\u6f22!".encode())
+    assert only_json(done)["unknown_tokens"] == 3
+    assert "\u6f22 (U+6F22)" in done.err
+
+
+def test_score(cli, trained_once, story):
+    scored = only_json(cli("score", trained_once, story, "--json"))
+    measured = only_json(cli("evaluate", trained_once, story, "--json"))
+    assert {key: value for key, value in scored.items() if key != "scores"} == measured
+    assert len(scored["scores"]) == measured["tokens"] == len(STORY)
+    assert set(scored["scores"][0]) == {"token", "surprisal_nats", "surprisal_bits"}
+    plain = cli("score", trained_once, "-", stdin=b"On \n")
+    assert len(plain.out.splitlines()) == 4
+    assert plain.out.splitlines()[-1].endswith("'\\n'")
+    assert "4 tokens" in plain.err
+
+
+def test_generate(cli, trained_once):
+    written = only_json(cli("generate", trained_once, "The fox", "--max-tokens", 20, "--n", 2, "--seed", 7, "--json"))
+    assert written["seed"] == 7
+    assert len(written["samples"]) == 2
+    for sample in written["samples"]:
+        assert {"text", "finish_reason", "tokens"} <= set(sample)
+        assert (sample["finish_reason"], sample["tokens"], len(sample["text"])) == ("length", 20, 20)
+    shown = cli("generate", trained_once, "The fox", "--max-tokens", 20, "--seed", 7)
+    assert shown.out == "The fox" + written["samples"][0]["text"] + "\n"
+    assert "seed 7" in shown.err
+    both = cli("generate", trained_once, "The fox", "--max-tokens", 20, "--n", 2, "--seed", 7)
+    assert all(sample["text"] in both.out for sample in written["samples"])
+
+
+def test_a_drawn_seed_is_reported_and_gives_the_text_again(cli, trained_once):
+    first = only_json(cli("generate", trained_once, "--max-tokens", 30, "--json"))
+    again = only_json(cli("generate", trained_once, "--max-tokens", 30, "--seed", first["seed"], "--json"))
+    assert again == first
+
+
+def test_several_samples_by_the_runs_own_settings_are_not_mixed(cli, run):
+    values = json.loads((run / "config.json").read_text())
+    values["sampling"].update(n=3, max_tokens=25)
+    (run / "config.json").write_text(json.dumps(values))
+    done = cli("generate", run, "The", "--seed", 3)
+    for sample in load(run).generate("The", seed=3).samples:
+        assert f"--- {sample.seed - 2} (seed {sample.seed})\nThe{sample.text}\n" in done.out
+
+
+def test_a_prompt_from_standard_input_with_unknown_and_control_characters(cli, trained_once):
+    done = cli("generate", trained_once, "-", "--max-tokens", 3, "--seed", 1, stdin="On \u6f22\x1b[2J".encode())
+    assert done.status == 0
+    assert "\x1b" not in done.out + done.err
+    assert "the model does not know '\u6f22', '\\x1b'" in done.err
+    assert "\x1b[2J" in cli("generate", trained_once, "On \x1b[2J", "--max-tokens", 3, "--raw").out
+    bad = cli("generate", trained_once, "-", stdin=b"On \xff")
+    assert (bad.status, bad.out) == (2, "")
+    assert "not UTF-8 at byte 3" in bad.err
+
+
+def test_impossible_numbers_are_all_in_one_message(cli, trained_once):
+    done = cli(
+        "generate", trained_once, "--temperature", "nan", "--top-p", 2, "--n", 0, "--max-tokens", -1, "--stop", ""
+    )
+    assert (done.status, done.out) == (2, "")
+    for name in ("temperature", "top_p", "n", "max_tokens", "stop"):
+        assert f"  - {name}" in done.err
+    assert cli("generate", trained_once, "--seed", 10**30).status == 2
+
+
+def test_info(cli, trained_once):
+    info = only_json(cli("info", trained_once, "--json"))
+    assert info == json.loads(json.dumps(load(trained_once).info()))
+    assert {"vocabulary_size", "parameters", "steps", "weights_sha256", "valid_bits_per_char"} <= set(info)
+    assert not {"device"} & set(info)
+    assert "vocabulary size" in cli("info", trained_once).out
+
+
+def test_data(cli, monkeypatch, tmp_path):
+    names = [entry["name"] for entry in only_json(cli("data", "list", "--json"))["texts"]]
+    assert names == ["builtin:stories", "children-stories", "lord-of-the-rings", "tiny-shakespeare"]
+    assert all(name in cli("data", "list").out for name in names)
+    from unrolled.data import downloads
+
+    def urlopen(url, timeout):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(downloads.urllib.request, "urlopen", urlopen)
+    failed = cli("data", "get", "tiny-shakespeare", "--out", tmp_path / "texts")
+    assert (failed.status, failed.out) == (2, "")
+    assert "Network is unreachable" in failed.err
+    assert "By hand" in failed.err
+    (tmp_path / "texts" / "tiny-shakespeare.txt").write_text("x")
+    path = str(tmp_path / "texts" / "tiny-shakespeare.txt")
+    got = only_json(cli("data", "get", "tiny-shakespeare", "--out", tmp_path / "texts", "--json"))
+    assert got == {"name": "tiny-shakespeare", "path": path, "source": path}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.txt", b"", "empty"),
+        ("none.txt", None, "There is no file"),
+        ("binary.bin", bytes(range(256)) * 20, "binary.bin"),
+        ("latin.txt", b"caf\xe9 au lait", "latin.txt"),
+        ("table.csv", b"a,b\n1,2\n", "say which column"),
+    ],
+)
+def test_a_text_that_is_none_is_one_sentence_for_every_command(
+    cli, trained_once, tmp_path, monkeypatch, name, content, words
+):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    for command in (["evaluate", trained_once, name], ["score", trained_once, name], ["train", name, "--out", "new"]):
+        done = cli(*command)
+        assert (done.status, done.out) == (2, ""), command
+        assert done.err.startswith("Error: ")
+        assert words in done.err
+        assert "Traceback" not in done.err
+    assert not (tmp_path / "new").exists()

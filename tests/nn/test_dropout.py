@@ -1,0 +1,81 @@
+"""Dropout happens where a generator is given, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from unrolled.config import ModelSettings
+from unrolled.nn import LanguageModel
+
+B, T, V, RATE = 5, 60, 11, 0.3
+
+
+def model(layers: int = 1, dropout: float = RATE) -> LanguageModel:
+    settings = ModelSettings(embedding_size=4, hidden_size=7, layers=layers, dropout=dropout)
+    return LanguageModel(settings, V, torch.Generator().manual_seed(1)).double()
+
+
+def ids() -> torch.Tensor:
+    return torch.randint(V, (T, B), generator=torch.Generator().manual_seed(2))
+
+
+def generator(seed: int = 3) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_without_a_generator_nothing_is_dropped():
+    with_rate, without = model(layers=2), model(layers=2, dropout=0.0)
+    assert torch.equal(with_rate.hidden(ids())[0], without.hidden(ids())[0])
+    assert with_rate.training  # the mode of the module plays no part
+
+
+def test_at_a_rate_of_zero_the_generator_is_not_touched():
+    draws = generator()
+    before = draws.get_state()
+    model(dropout=0.0).hidden(ids(), generator=draws)
+    assert torch.equal(draws.get_state(), before)
+
+
+def test_the_same_state_of_the_generator_gives_the_same_masks():
+    draws, drops = generator(), model(layers=2)
+    drops.hidden(ids(), generator=draws)
+    saved = draws.get_state()
+    first, _ = drops.hidden(ids(), generator=draws)
+    again = torch.Generator()
+    again.set_state(saved)
+    assert torch.equal(drops.hidden(ids(), generator=again)[0], first)
+    assert not torch.equal(drops.hidden(ids(), generator=again)[0], first)
+
+
+def test_an_activation_is_dropped_at_the_rate_or_scaled_so_that_its_expectation_stays():
+    drops = model()
+    plain, _ = drops.hidden(ids())
+    dropped, _ = drops.hidden(ids(), generator=generator())
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], plain[kept] / (1 - RATE), rtol=1e-6, atol=0)
+    six_deviations = 6 * math.sqrt(RATE * (1 - RATE) / kept.numel())
+    assert kept.double().mean().item() == pytest.approx(1 - RATE, abs=six_deviations)
+
+
+def test_each_layer_drops_what_it_hands_up_and_the_carried_state_keeps_everything():
+    one = model()
+    plain, dropped = one.hidden(ids())[1], one.hidden(ids(), generator=generator())[1]
+    assert torch.equal(plain.h, dropped.h)
+    two = model(layers=2)
+    plain, dropped = two.hidden(ids())[1], two.hidden(ids(), generator=generator())[1]
+    assert torch.equal(plain.h[0], dropped.h[0])
+    assert not torch.equal(plain.h[1], dropped.h[1])
+
+
+def test_no_gradient_flows_through_what_was_dropped():
+    drops = model()
+    h, _ = drops.hidden(ids(), generator=generator())
+    (gradient,) = torch.autograd.grad(drops.logits(h).logsumexp(-1).sum(), h)
+    assert gradient.all()  # the mask stands before h, so h itself feels the loss everywhere ...
+    lost = (h == 0)[-1]
+    h, _ = drops.hidden(ids(), generator=generator())
+    (bias,) = torch.autograd.grad(h[-1][lost].sum(), drops.layers[0].bias)
+    assert not bias.any()  # ... and what was dropped passes none of it on

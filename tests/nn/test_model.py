@@ -1,0 +1,182 @@
+"""The language model against one put together from torch.nn.Embedding, LSTM and Linear."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from unrolled.config import ModelSettings
+from unrolled.kernels import FusedKernel, ReferenceKernel
+from unrolled.nn import LanguageModel, LSTMLayer, State
+
+B, T, E, H = 3, 8, 5, 6
+SMALL, LARGE = 11, 29  # vocabularies below and above the 24 tokens of a batch: tabulated, and embedded
+
+
+class TorchModel(nn.Module):
+    """The same model from PyTorch's own modules, with the weights of ours."""
+
+    def __init__(self, ours: LanguageModel):
+        super().__init__()
+        V, settings = ours.vocabulary_size, ours.settings
+        self.embedding = nn.Embedding(V, settings.embedding_size)
+        self.lstm = nn.LSTM(settings.embedding_size, settings.hidden_size, settings.layers, batch_first=True)
+        self.output = nn.Linear(settings.hidden_size, V)
+        self.double().load_state_dict(self.named(dict(ours.named_parameters())))
+
+    @staticmethod
+    def named(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Translate our weights, or their gradients, to torch's names and layout."""
+        theirs = {"embedding.weight": ours["embedding"]}
+        theirs |= {"output.weight": ours["output_weight"], "output.bias": ours["output_bias"]}
+        for k in range(sum(name.endswith("w_hh") for name in ours)):
+            theirs[f"lstm.weight_ih_l{k}"] = ours[f"layers.{k}.w_ih"].t()
+            theirs[f"lstm.weight_hh_l{k}"] = ours[f"layers.{k}.w_hh"].t()
+            theirs[f"lstm.bias_ih_l{k}"] = ours[f"layers.{k}.bias"]
+            theirs[f"lstm.bias_hh_l{k}"] = torch.zeros_like(ours[f"layers.{k}.bias"])
+        return theirs
+
+    def forward(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        h, after = self.lstm(self.embedding(ids), tuple(state))
+        return self.output(h), State(*after)
+
+
+def random_model(vocabulary: int = SMALL, layers: int = 1, kernel=None, **settings) -> LanguageModel:
+    generator = torch.Generator().manual_seed(vocabulary + layers)
+    settings = ModelSettings(embedding_size=E, hidden_size=H, layers=layers, **settings)
+    model = LanguageModel(settings, vocabulary, generator, kernel).double()
+    with torch.no_grad():
+        for parameter in model.parameters():  # no weight is zero
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return model
+
+
+def random_ids(vocabulary: int, length: int = T) -> torch.Tensor:
+    return torch.randint(vocabulary, (B, length), generator=torch.Generator().manual_seed(3))
+
+
+def random_state(layers: int) -> State:
+    generator = torch.Generator().manual_seed(4)
+    return State(*(torch.randn(layers, B, H, generator=generator, dtype=torch.float64) for _ in range(2)))
+
+
+def assert_same(one: tuple, other: tuple, atol: float = 1e-10) -> None:
+    torch.testing.assert_close(tuple(one), tuple(other), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("kernel", [ReferenceKernel(), FusedKernel()], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("vocabulary", [SMALL, LARGE])
+def test_logits_state_loss_and_all_gradients_equal_a_model_of_torch(vocabulary, layers, kernel):
+    model = random_model(vocabulary, layers, kernel)
+    theirs, ids, state = TorchModel(model), random_ids(vocabulary, T + 1), random_state(layers)
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    logits, after = model(inputs, state)
+    expected, expected_after = theirs(inputs, state)
+    assert_same((logits, *after), (expected, *expected_after))
+
+    loss, after_loss = model.loss_nats(inputs, targets, state)
+    expected_loss = nn.functional.cross_entropy(expected.flatten(0, 1), targets.flatten(), reduction="sum")
+    assert_same((loss, *after_loss), (expected_loss, *expected_after))
+    loss.backward()
+    expected_loss.backward()
+    gradients = TorchModel.named({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, parameter in theirs.named_parameters():
+        if "bias_hh" not in name:
+            torch.testing.assert_close(gradients[name], parameter.grad, rtol=0, atol=1e-10)
+
+
+def test_a_vocabulary_is_tabulated_only_where_it_is_no_larger_than_the_batch(monkeypatch):
+    used = []
+    for name in ("tabulate", "project"):
+        real = getattr(LSTMLayer, name)
+        watched = lambda self, *given, real=real, name=name: used.append(name) or real(self, *given)  # noqa: E731
+        monkeypatch.setattr(LSTMLayer, name, watched)
+    for vocabulary, expected in ((B * T, "tabulate"), (B * T + 1, "project")):
+        random_model(vocabulary)(random_ids(vocabulary))
+        assert used.pop() == expected
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("cut", [1, 3, 7])
+def test_state_carried_across_chunks_equals_one_long_sequence(layers, cut):
+    model, ids = random_model(layers=layers), random_ids(SMALL)
+    whole, expected_after = model(ids)
+    first, state = model(ids[:, :cut])
+    second, after = model(ids[:, cut:], state)
+    assert_same((torch.cat((first, second), dim=1), *after), (whole, *expected_after))
+
+
+def test_no_state_is_a_state_of_zeros():
+    model, ids = random_model(layers=2), random_ids(SMALL)
+    given = model(ids, State(*torch.zeros(2, 2, B, H, dtype=torch.float64)))
+    assert_same((model(ids)[0], *model(ids)[1]), (given[0], *given[1]), atol=0)
+
+
+def test_rows_of_a_batch_do_not_see_each_other():
+    model, ids, state = random_model(layers=2), random_ids(SMALL), random_state(2)
+    together, _ = model(ids, state)
+    for row in range(B):
+        alone, _ = model(ids[row : row + 1], state.select(torch.tensor([row])))
+        assert_same(alone, together[row : row + 1])
+
+
+def test_the_state_that_is_given_stays_as_it_was():
+    model, state = random_model(layers=2), random_state(2)
+    before = [part.clone() for part in state]
+    model.loss_nats(random_ids(SMALL), random_ids(SMALL), state)[0].backward()
+    assert_same(state, before, atol=0)
+
+
+def test_the_loss_is_a_sum_of_negative_log_softmax_in_nats():
+    model, ids, state = random_model(), random_ids(SMALL, T + 1), random_state(1)
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    logits, _ = model(inputs, state)
+    expected = 0.0
+    for row in range(B):
+        for t in range(T):
+            scores = logits[row, t].tolist()
+            expected += math.log(sum(math.exp(score) for score in scores)) - scores[targets[row, t]]
+    loss, _ = model.loss_nats(inputs, targets, state)
+    assert loss.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_hidden_states_come_with_time_first():
+    model, ids = random_model(), random_ids(SMALL)
+    h, _ = model.hidden(ids.t())
+    assert h.shape == (T, B, H)
+    assert_same(model.logits(h).transpose(0, 1), model(ids)[0])
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_shapes_are_those_of_the_weights(layers):
+    model = random_model(layers=layers)
+    shapes = LanguageModel.shapes(model.settings, SMALL)
+    assert shapes == {name: weight.shape for name, weight in model.state_dict().items()}
+
+
+def test_shapes_of_a_model_of_terabytes_cost_nothing():
+    huge = ModelSettings(embedding_size=16_384, hidden_size=16_384, layers=64)
+    shapes = LanguageModel.shapes(huge, 10_000_000)
+    assert shapes["embedding"] == (10_000_000, 16_384)
+    assert sum(shape.numel() for shape in shapes.values()) > 10**11
+
+
+@pytest.mark.parametrize(("V", "E", "H", "L"), [(90, 64, 256, 1), (11, 5, 6, 3), (2, 1, 1, 1)])
+def test_the_parameter_count_follows_the_formula(V, E, H, L):
+    model = LanguageModel(ModelSettings(embedding_size=E, hidden_size=H, layers=L), V)
+    first, other = 4 * H * (E + H + 1), 4 * H * (H + H + 1)
+    assert model.parameter_count() == V * E + first + (L - 1) * other + V * (H + 1)
+
+
+def test_the_same_generator_gives_the_same_weights_whatever_the_global_seed():
+    settings = ModelSettings(embedding_size=E, hidden_size=H, layers=2)
+    models = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        models.append(LanguageModel(settings, SMALL, torch.Generator().manual_seed(7)))
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,0 +1,26 @@
+"""The learning rate against its formula, at its ends and in the middle."""
+
+import pytest
+
+from unrolled.config import TrainingSettings
+from unrolled.training.schedule import learning_rate, share_done
+
+
+def test_the_constant_rate_is_constant_after_a_linear_rise():
+    settings = TrainingSettings(learning_rate=0.4, warmup_steps=4)
+    assert [learning_rate(settings, step, 0.9) for step in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+
+
+@pytest.mark.parametrize(("share", "rate"), [(0.0, 0.4), (0.5, 0.22), (1.0, 0.04), (1 / 3, 0.31)])
+def test_the_cosine_falls_from_the_rate_to_its_last_share(share, rate):
+    settings = TrainingSettings(learning_rate=0.4, schedule="cosine", final_rate_fraction=0.1)
+    assert learning_rate(settings, 7, share) == pytest.approx(rate)
+
+
+def test_the_share_is_that_of_the_steps_or_of_the_minutes_whichever_is_further_on():
+    settings = TrainingSettings(steps=200, minutes=2)
+    assert share_done(settings, 50, 30) == 0.25
+    assert share_done(settings, 20, 30) == 0.25
+    assert share_done(settings, 150, 30) == 0.75
+    assert share_done(settings, 1, 999) == 1.0
+    assert share_done(TrainingSettings(steps=200), 1, 999) == 0.005

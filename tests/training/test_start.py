@@ -1,0 +1,158 @@
+"""Beginning a run: from other weights, from tiny texts, with a disk that fills up."""
+
+import errno
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unrolled import load
+from unrolled.errors import UserError
+from unrolled.runs import read_checkpoint
+from unrolled.training import Evaluated, Note, Started, Stepped, resume
+
+
+def notes(seen):
+    return " ".join(event.text for event in seen if isinstance(event, Note))
+
+
+def stop_at(step, seen):
+    def listen(event):
+        seen.append(event)
+        if isinstance(event, Stepped) and event.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return listen
+
+
+@pytest.mark.parametrize("batching", ["windows", "streams"])
+@pytest.mark.parametrize("size", [1, 2, 5, 39, 40, 100, 1000])
+def test_a_tiny_text_trains_with_a_note_and_can_be_used(train_tiny, tmp_path, size, batching):
+    text = tmp_path / "tiny.txt"
+    text.write_text(("abc\n" * 250)[:size] if size > 1 else "a")
+    seen = []
+    settings = {"training.batching": batching, "training.steps": 3, "training.batch_size": 64, "training.window": 128}
+    finished = train_tiny(sources=text, settings=settings, listener=seen.append)
+    started = next(event for event in seen if isinstance(event, Started))
+    assert 1 <= started.batch_size * started.window < max(size, 2)
+    assert "expect memorisation" in notes(seen)
+    assert finished.best["step"] == 3
+    assert len(load(tmp_path / "run").generate("a", seed=1, max_tokens=5).samples[0].text) == 5
+
+
+def test_fine_tuning_starts_from_the_same_weights_vocabulary_and_architecture(train_tiny, tmp_path):
+    train_tiny("base", {"model.layers": 2})
+    other = tmp_path / "other.txt"
+    other.write_text("On day 7 the fox met a robot! It said: zzz\u00df. " * 20, "utf-8")
+    seen, base = [], load(tmp_path / "base")
+    settings = {"training.learning_rate": 1e-12, "training.warmup_steps": 10**9}
+    # of the architecture only what was asked for counts: `model.hidden_size` of the tiny settings is the same there
+    train_tiny("tuned", settings, sources=other, init_from=tmp_path / "base", listener=seen.append)
+    tuned = load(tmp_path / "tuned")
+    assert tuned.tokenizer.fingerprint == base.tokenizer.fingerprint
+    assert tuned.settings.model == base.settings.model
+    for name, tensor in load_file(tmp_path / "tuned" / "model.safetensors").items():
+        torch.testing.assert_close(tensor, load_file(tmp_path / "base" / "model.safetensors")[name], rtol=0, atol=1e-9)
+    assert "characters that the vocabulary does not know" in notes(seen)
+    assert "\u00df (U+00DF)" in notes(seen)
+    assert tuned.info()["fine_tuned_from"] == base.info()["weights_sha256"]
+    assert base.info()["weights_sha256"] in (tmp_path / "tuned" / "README.md").read_text("utf-8")
+
+
+def test_fine_tuning_with_another_architecture_is_refused_before_anything_is_written(train_tiny, run, tmp_path):
+    with pytest.raises(UserError, match=r"hidden_size is 9 there.*layers is 1 there"):
+        train_tiny("tuned", {"model.hidden_size": 10, "model.layers": 3}, init_from=run)
+    with pytest.raises(UserError, match="There is no run"):
+        train_tiny("tuned", init_from=tmp_path / "nowhere")
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_a_fine_tuned_run_resumes_exactly_also_without_the_cache(train_tiny, run, results, tmp_path, monkeypatch):
+    train_tiny("whole", init_from=run)
+    train_tiny("stopped", init_from=run, listener=stop_at(11, []))
+    shutil.rmtree(run)
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "another-cache"))
+    resume(tmp_path / "stopped")
+    assert results("stopped").metrics == results("whole").metrics
+    for name, tensor in results("whole").checkpoint.items():
+        assert torch.equal(results("stopped").checkpoint[name], tensor)
+
+
+def test_fine_tuning_may_replace_the_run_that_it_starts_from(train_tiny, run):
+    before = load(run).info()["weights_sha256"]
+    train_tiny(run, init_from=run, force=True)
+    assert load(run).info()["fine_tuned_from"] == before
+
+
+def test_a_bad_source_or_device_leaves_the_run_that_force_would_replace(train_tiny, run, tmp_path):
+    before = (run / "model.safetensors").read_bytes()
+    for arguments in ({"sources": tmp_path / "none.txt"}, {"settings": {"training.device": "cuda:99"}}):
+        with pytest.raises(UserError):
+            train_tiny(run, force=True, **arguments)
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_text_from_standard_input_resumes_through_the_cache_and_says_so_when_that_is_gone(
+    train_tiny, story, results, tmp_path, monkeypatch
+):
+    for name, listener in (("whole", [].append), ("stopped", stop_at(8, []))):
+        train_tiny(name, sources="-", stdin=io.BytesIO(story.read_bytes()), listener=listener)
+    assert json.loads((tmp_path / "whole" / "config.json").read_text())["corpus"]["names"] == ["standard input"]
+    with monkeypatch.context() as patch:
+        patch.setenv("UNROLLED_CACHE", str(tmp_path / "another-cache"))
+        with pytest.raises(UserError, match="came from standard input and is no longer in the cache"):
+            resume(tmp_path / "stopped")
+    resume(tmp_path / "stopped")
+    assert results("stopped").metrics == results("whole").metrics
+
+
+@pytest.mark.parametrize("failing", ["replace", "write"])
+@pytest.mark.parametrize("victim", ["last.safetensors", "model.safetensors"])
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(
+    train_tiny, results, tmp_path, monkeypatch, failing, victim
+):
+    train_tiny("whole")
+    original = {"replace": os.replace, "write": pathlib.Path.write_bytes}[failing]
+    full = []
+
+    def fail(first, second):
+        name = second.name if failing == "replace" else first.name
+        if full and victim in str(name):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(first, second)
+
+    def listen(event):
+        if isinstance(event, Evaluated) and event.entry["step"] == 10:
+            full.append(True)  # from here on
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*{"replace": (os, "replace"), "write": (pathlib.Path, "write_bytes")}[failing], fail)
+        with pytest.raises(UserError, match="disk is full"):
+            train_tiny("filled", listener=listen)
+    names = {path.name for path in (tmp_path / "filled").rglob("*") if path.is_file()}
+    assert not [name for name in names if "part" in name]
+    assert read_checkpoint(tmp_path / "filled" / "checkpoints" / "last.safetensors").counters["training"]["step"] >= 7
+    assert load(tmp_path / "filled").best.step >= 5
+    resume(tmp_path / "filled")
+    assert results("filled").metrics == results("whole").metrics
+    assert torch.equal(results("filled").weights["output_bias"], results("whole").weights["output_bias"])
+
+
+def test_the_card_and_the_configuration_name_texts_without_their_folders(train_tiny, story, tmp_path, monkeypatch):
+    folder = tmp_path / "deep" / "corpus"
+    folder.mkdir(parents=True)
+    shutil.copy(story, folder / "a.txt")
+    (folder / "b.csv").write_text('text,who\n"hello there, fox",me\n' * 30)
+    monkeypatch.chdir(folder)
+    for number, source in enumerate([str(folder / "a.txt"), ".", "../corpus/b.csv:text", str(folder) + "/"]):
+        train_tiny(f"run{number}", {"training.steps": 1}, sources=source, valid=[str(folder / "a.txt")])
+        config, card = ((tmp_path / f"run{number}" / name).read_text("utf-8") for name in ("config.json", "README.md"))
+        assert json.loads(config)["corpus"]["names"] == [["a.txt"], ["corpus"], ["b.csv:text"], ["corpus"]][number]
+        assert str(tmp_path) not in config + card
+        assert "deep" not in config + card

@@ -1,0 +1,184 @@
+"""The page in real Chromium: a prompt typed, text streamed in, stopped, continued; with and without JavaScript."""
+
+import re
+import shutil
+import threading
+
+import pytest
+
+from unrolled.web.application import create_app
+from unrolled.web.settings import WebSettings
+
+from .fakes import FakeModel
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip("no Chromium is installed (chromium, chromium-browser, google-chrome)", allow_module_level=True)
+playwright_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Return a function that opens a page; in the end, none may have complained or asked for anything elsewhere."""
+    contexts, complaints, asked = [], [], []
+
+    def open_one(url, **options):
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        return page
+
+    open_one.complaints = complaints
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert {re.match(r"\w+://[^:/]+", url)[0] for url in asked} == {"http://127.0.0.1"}
+
+
+def settled(page):
+    page.locator("#story[aria-busy=false]").wait_for()
+    page.locator("#start:visible").wait_for()
+
+
+def test_text_streams_in_behind_the_prompt(served, open_page):
+    gate = threading.Event()
+    model = FakeModel(gates={5: gate})
+    page = open_page(served(create_app([model])).url)
+    try:
+        page.fill("#prompt", "Once upon a time, ")
+        page.fill("#seed", "0")
+        page.fill("#max_tokens", "30")
+        page.click("#start")
+        page.wait_for_function("document.getElementById('written').textContent === 'the s'")
+        assert page.get_attribute("#story", "aria-busy") == "true"
+        assert page.is_visible("#stop")
+        assert page.is_hidden("#start")
+    finally:
+        gate.set()
+    settled(page)
+    assert page.text_content("#given") == "Once upon a time, "
+    assert page.text_content("#written") == model.text(0, 30)
+    assert re.fullmatch(r"30 tokens in [\d.]+ s( \([\d,]+ tokens/s\))? · seed 0", page.text_content("#made"))
+    assert "temperature 0.8" in page.text_content("#decoding")
+    colours = page.evaluate("['given', 'written'].map(id => getComputedStyle(document.getElementById(id)).color)")
+    assert colours[0] != colours[1]
+
+
+def test_stopping_keeps_what_was_written_and_ends_the_model(served, open_page):
+    gate = threading.Event()
+    model = FakeModel(gates={3: gate})
+    page = open_page(served(create_app([model], WebSettings(generations_at_once=1))).url)
+    try:
+        page.fill("#seed", "0")
+        page.press("#prompt", "Control+Enter")
+        page.wait_for_function("document.getElementById('written').textContent === 'the'")
+        page.click("#stop")
+        settled(page)
+        assert page.text_content("#written") == "the"
+        assert re.match(r"Stopped by you .* seed 0", page.text_content("#made"))
+        assert page.is_visible("#continue")
+    finally:
+        gate.set()
+    assert model.closed.acquire(timeout=30)
+
+
+def test_continuing_takes_the_whole_text_as_the_next_prompt(served, open_page):
+    model = FakeModel()
+    page = open_page(served(create_app([model])).url)
+    page.fill("#prompt", "One\nTwo ")
+    page.fill("#max_tokens", "6")
+    page.fill("#seed", "0")
+    page.click("#start")
+    page.locator("#continue button").click()
+    page.wait_for_function("document.getElementById('given').textContent === 'One\\nTwo the se'")
+    settled(page)
+    assert page.input_value("#prompt") == "One\nTwo the se"
+    assert page.text_content("#written") == model.text(0, 6)
+
+
+def test_a_bad_number_is_explained_at_its_field_and_forgotten_once_right(served, open_page):
+    page = open_page(served(create_app([FakeModel()])).url)
+    page.fill("#temperature", "hot")
+    page.click("#start")
+    page.locator("#temperature-problem").wait_for()
+    assert "from 0 to 5" in page.text_content("#temperature-problem")
+    assert page.evaluate("document.activeElement.id") == "temperature"
+    assert "400" in open_page.complaints.pop()  # Chromium itself reports every failed request
+    page.fill("#temperature", "0.5")
+    page.press("#temperature", "Control+Enter")
+    page.locator("#made").wait_for()
+    assert page.is_hidden("#temperature-problem")
+    assert page.is_hidden("#message")
+
+
+def test_presets_and_the_model_picker_change_what_is_shown(served, open_page):
+    page = open_page(served(create_app([FakeModel(), FakeModel("Second", script="xyz")])).url)
+    page.click("text=Wild")
+    assert page.input_value("#temperature") == "1.1"
+    assert page.get_attribute("text=Wild", "aria-pressed") == "true"
+    page.select_option("#model", "second")
+    assert page.is_visible("dl[data-model=second]")
+    assert page.is_hidden("dl[data-model=stories]")
+    page.fill("#seed", "0")
+    page.fill("#max_tokens", "3")
+    page.press("#temperature", "ArrowDown")
+    assert page.input_value("#temperature") == "1"
+    page.click("#start")
+    page.locator("#made").wait_for()
+    assert page.text_content("#written") == "xyz"
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_hostile_text_stays_text(served, open_page, javascript):
+    model = FakeModel(HOSTILE, script=HOSTILE)
+    page = open_page(served(create_app([model])).url, java_script_enabled=javascript)
+    page.fill("#prompt", HOSTILE)
+    page.fill("#seed", "0")
+    page.fill("#max_tokens", str(len(HOSTILE)))
+    page.click("#start")
+    page.locator("#made").wait_for()
+    assert page.text_content("#given") == page.text_content("#written") == HOSTILE
+    assert page.title() == "unrolled"
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_without_javascript_the_same_form_writes_and_continues(served, open_page):
+    model = FakeModel()
+    page = open_page(served(create_app([model])).url, java_script_enabled=False)
+    assert page.is_hidden("#copy")
+    page.fill("#prompt", "\nOne\nTwo ")
+    page.fill("#max_tokens", "12")
+    page.fill("#seed", "0")
+    page.click("#start")
+    assert page.text_content("#given") == page.input_value("#prompt") == "\nOne\nTwo "
+    assert page.text_content("#written") == model.text(0, 12)
+    page.click("text=Continue from here")
+    assert page.text_content("#given") == "\nOne\nTwo " + model.text(0, 12)
+    page.click("text=Safe")
+    assert page.input_value("#temperature") == "0.5"
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_no_width_makes_the_page_scroll_sideways(served, open_page, width):
+    page = open_page(served(create_app([FakeModel("n" * 120)])).url, viewport={"width": width, "height": 800})
+    page.fill("#prompt", "w" * 400)
+    page.fill("#seed", "9" * 15)
+    page.click("#start")
+    page.locator("#made").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
