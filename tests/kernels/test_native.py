@@ -65,9 +65,7 @@ def test_rows_do_not_depend_on_threads_or_on_the_other_rows(threads, monkeypatch
         for row in range(7)
     ]  # fmt: skip
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    h, h_last, c_last, d_source, _, dh0, dc0 = gradients(
-        NativeKernel(), torch.float32, make, w, h0, c0, weights
-    )
+    h, _, c_last, d_source, _, dh0, dc0 = gradients(NativeKernel(), torch.float32, make, w, h0, c0, weights)
     for row in range(7):
         assert torch.equal(h[:, row], alone[row][0][:, 0])
         assert torch.equal(c_last[row], alone[row][2][0])

@@ -57,7 +57,13 @@ def test_the_page_has_every_control_with_a_label_and_shows_the_facts(client):
     for name in FIELDS:
         assert f'name="{name}"' in page
         assert f'<label for="{name}"' in page or f'<label class="above" for="{name}"' in page
-    for fact in ["CPU: no CUDA device was found", "89 characters", "1,234,567", "2 LSTM layers of 320", "1.754 bits"]:
+    for fact in [
+        "CPU: no CUDA device was found",
+        "89 characters",
+        "1,234,567",
+        "2 LSTM layers of 320, embedding\u00a024",
+        "1.754 bits",
+    ]:
         assert fact in page
     assert inside(page, "prompt") == "\n" + WebSettings().default_prompt
     assert 'action="/"' in page

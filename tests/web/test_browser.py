@@ -113,16 +113,22 @@ def test_continuing_takes_the_whole_text_as_the_next_prompt(served, open_page):
 
 
 def test_a_bad_number_is_explained_at_its_field_and_forgotten_once_right(served, open_page):
-    page = open_page(served(create_app([FakeModel()])).url)
+    model = FakeModel()
+    page = open_page(served(create_app([model])).url)
+    page.fill("#seed", "0")
+    page.click("#start")
+    page.locator("#made").wait_for()
     page.fill("#temperature", "hot")
     page.click("#start")
     page.locator("#temperature-problem").wait_for()
     assert "from 0 to 5" in page.text_content("#temperature-problem")
+    settled(page)
     assert page.evaluate("document.activeElement.id") == "temperature"
+    assert page.text_content("#written") == model.text(0, 400)  # the last text stays
     assert "400" in open_page.complaints.pop()  # Chromium itself reports every failed request
     page.fill("#temperature", "0.5")
     page.press("#temperature", "Control+Enter")
-    page.locator("#made").wait_for()
+    page.locator("#decoding", has_text="temperature 0.5").wait_for()
     assert page.is_hidden("#temperature-problem")
     assert page.is_hidden("#message")
 

@@ -99,7 +99,7 @@ def number_fields(settings: WebSettings) -> tuple[NumberField, ...]:
             1, 0, 1, 0.05, whole=False,
         ),
         NumberField(
-            "min_p", "Min p", "Drop those this far below the best.",
+            "min_p", "Min p", "Drop those far below the best.",
             0, 0, 1, 0.01, whole=False,
         ),
         NumberField(

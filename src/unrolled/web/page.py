@@ -70,7 +70,7 @@ def model_facts(model: TrainedModel) -> tuple[tuple[str, str], ...]:
 def network_shape(settings: Any) -> str:
     """Say in words how large a `ModelSettings` is."""
     layers = "1 LSTM layer" if settings.layers == 1 else f"{settings.layers} LSTM layers"
-    return f"{layers} of {settings.hidden_size:,}, embedding {settings.embedding_size:,}"
+    return f"{layers} of {settings.hidden_size:,}, embedding\u00a0{settings.embedding_size:,}"
 
 
 def device_name(device: str) -> str:

@@ -24,7 +24,8 @@
     running = new AbortController();
     const asked = prompt.value;
     const began = performance.now();
-    const pen = begin(asked);
+    let pen = null;
+    begin();
     try {
       const response = await fetch(form.dataset.stream, {
         method: "POST",
@@ -32,13 +33,13 @@
         signal: running.signal,
       });
       if (!response.ok) return refused(await complaintOf(response));
-      pen.seed = response.headers.get("X-Unrolled-Seed");
+      pen = blank(asked, response.headers.get("X-Unrolled-Seed"));
       await receive(response.body, pen);
     } catch (error) {
       if (error.name === "AbortError") stopped(pen, performance.now() - began);
       else show(find("message"), "The server does not answer. Is it still running?");
     } finally {
-      pen.flush();
+      pen?.flush();
       end();
     }
   }
@@ -78,19 +79,24 @@
 
   // What is seen
 
-  function begin(asked) {
+  function begin() {
     complain({});
-    for (const id of ["message", "unknown-list", "note", "made", "decoding"]) show(find(id), "");
-    find("unknown").hidden = true;
-    find("empty")?.remove();
-    find("given").textContent = asked;
-    find("written").textContent = "";
+    show(find("message"), "");
     story.setAttribute("aria-busy", "true");
     find("start").hidden = find("continue").hidden = find("copy").hidden = true;
     find("stop").hidden = false;
     if (document.activeElement === document.body) find("stop").focus();
+  }
+
+  // A clean sheet, once the server has agreed to write: a refusal leaves the last text where it is.
+  function blank(asked, seed) {
+    for (const id of ["unknown-list", "note", "made", "decoding"]) show(find(id), "");
+    find("unknown").hidden = true;
+    find("empty")?.remove();
+    find("given").textContent = asked;
+    find("written").textContent = "";
     following = true;
-    return new Pen(find("written"));
+    return new Pen(find("written"), seed);
   }
 
   function end() {
@@ -115,16 +121,17 @@
   }
 
   function stopped(pen, milliseconds) {
-    const seed = pen.seed === null ? "" : ` · seed ${pen.seed}`;
-    show(find("made"), `Stopped by you after ${(milliseconds / 1000).toFixed(2)} s${seed}`);
+    if (pen === null) return;
+    show(find("made"), `Stopped by you after ${(milliseconds / 1000).toFixed(2)} s · seed ${pen.seed}`);
   }
 
   function refused(answer) {
     const fields = answer.fields ?? {};
     complain(fields);
-    const first = Object.keys(fields).map(find).find((element) => element !== null);
-    show(find("message"), answer.error);
-    first?.focus();
+    const places = Object.keys(fields).map(find);
+    const placed = places.length > 0 && !places.includes(null);
+    show(find("message"), placed ? "Nothing was written yet: please look at what is marked." : answer.error);
+    places.find((element) => element !== null)?.focus();
   }
 
   function complain(fields) {
@@ -138,12 +145,12 @@
 
   // Collects pieces and puts them on the page once a frame: a fast model writes thousands a second.
   class Pen {
-    constructor(place) {
+    constructor(place, seed) {
       this.node = document.createTextNode("");
       place.append(this.node);
       this.waiting = "";
       this.frame = 0;
-      this.seed = null;
+      this.seed = seed;
     }
 
     add(text) {
