@@ -91,6 +91,8 @@ class Server:
         self._desk: Desk = room.desk
         self._leaving = threading.Lock()
         self._has_left = False
+        # The desk bounds the work, so a short queue of pages is no news.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._waitress = create_server(
             app,
             sockets=[bound],
