@@ -68,7 +68,7 @@ def test_ctrl_c_stops_with_status_130_and_resume_needs_nothing_else(cli, story, 
     assert "stopped by a signal; it can be resumed" in stopped.out.replace("\n", " ")
     resumed = cli("train", "--resume", run)
     assert resumed.status == 0
-    assert "going on at step 8 of 24 steps" in resumed.err
+    assert "going on after step 8, at most 24 steps" in resumed.err
     nothing_left = cli("train", "--resume", run)
     assert nothing_left.status == 0
     assert "There is nothing left to do: all 24 steps are done. Go on with more --steps" in nothing_left.err

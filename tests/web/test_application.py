@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from werkzeug.test import EnvironBuilder
 
 from unrolled.errors import UserError
 from unrolled.web.application import BROKEN, CONTENT_SECURITY_POLICY, create_app
@@ -94,6 +95,14 @@ def test_continuing_without_a_script_starts_from_the_whole_text(client, model):
     following = re.search(r'<input type="hidden" name="prompt" value="([^"]*)"', page)[1]
     assert html.unescape(following) == "Once\n<b>" + model.text(2, 9)
     assert '<input type="hidden" name="max_tokens" value="9">' in page
+
+
+def test_continuing_keeps_the_end_of_a_text_that_is_too_long_for_a_prompt():
+    model = FakeModel()
+    client = create_app([model], WebSettings(max_prompt_characters=10)).test_client()
+    page = client.post("/", data={"prompt": "abcdefgh", "seed": "0", "max_tokens": "5"}).get_data(as_text=True)
+    following = re.search(r'<input type="hidden" name="prompt" value="([^"]*)"', page)[1]
+    assert following == "defgh" + model.text(0, 5)
 
 
 def test_every_setting_reaches_the_model_under_its_name(client, model):
@@ -389,6 +398,15 @@ def test_a_reader_who_leaves_stops_the_model_and_frees_the_place(pieces_read):
     again = app.test_client().post("/stream", data={"max_tokens": "2"})
     assert again.status_code == 200
     assert lines(again)[-1]["tokens"] == 2
+
+
+def test_an_answer_that_is_never_read_frees_the_place():
+    app = create_app([FakeModel()], WebSettings(generations_at_once=1))
+    for _ in range(3):
+        started = []
+        environ = EnvironBuilder("/stream", method="POST", data={"max_tokens": "5"}).get_environ()
+        app(environ, lambda status, headers, started=started: started.append(status)).close()
+        assert started == ["200 OK"]
 
 
 @pytest.mark.parametrize("path", ["/", "/stream"])

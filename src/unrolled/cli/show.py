@@ -16,6 +16,7 @@ from rich.text import Text
 
 from unrolled.cli.printing import print_json, printable
 from unrolled.training import Evaluated, Event, Finished, Listener, Note, Previewed, RolledBack, Started, Stepped
+from unrolled.training.start import STEPS_WITHOUT_LIMIT
 from unrolled.units import bits_from_nats, perplexity
 
 
@@ -45,7 +46,8 @@ class Show:
             transient=True,
         )
         self.task = self.bar.add_task("starting", total=1.0)
-        self.steps = 0
+        self.of_steps = ""
+        self.seconds_left = 0.0
         self.valid_bits = float("nan")
 
     def __call__(self, event: Event) -> None:
@@ -72,8 +74,9 @@ class Show:
         self._say(f"Note: {event.text}", "yellow")
 
     def _started(self, event: Started) -> None:
-        self.steps = event.steps
-        budget = "" if event.minutes is None else f", at most {event.minutes:g} minutes"
+        self.of_steps = "" if event.steps == STEPS_WITHOUT_LIMIT else f"/{event.steps:,}"
+        limits = [] if event.steps == STEPS_WITHOUT_LIMIT else [f"{event.steps:,} steps"]
+        limits += [] if event.minutes is None else [f"{event.minutes:g} minutes"]
         self._say(
             f"{event.parameters:,} parameters, vocabulary {event.vocabulary_size}; {event.train_tokens:,} tokens to "
             f"learn from, {event.valid_tokens:,} to validate on"
@@ -82,16 +85,17 @@ class Show:
             f"device {event.device} ({event.device_reason}), {event.threads} threads; kernel {event.kernel} "
             f"({event.kernel_reason})"
         )
-        begin = f"going on at step {event.step:,} of" if event.step else "training for"
-        self._say(f"{begin} {event.steps:,} steps{budget}; batch {event.batch_size} x {event.window} tokens")
+        begin = f"going on after step {event.step:,}" if event.step else "training"
+        self._say(f"{begin}, at most {' or '.join(limits)}; batch {event.batch_size} x {event.window} tokens")
         self.bar.start()
 
     def _stepped(self, event: Stepped) -> None:
+        self.seconds_left = event.seconds_left
         bits = "" if self.valid_bits != self.valid_bits else f"  valid {self.valid_bits:.3f} bits/char"
         self.bar.update(
             self.task,
             completed=event.share_done,
-            description=f"step {event.step:,}/{self.steps:,}  loss {event.loss_nats:.3f}{bits}"
+            description=f"step {event.step:,}{self.of_steps}  loss {event.loss_nats:.3f}{bits}"
             f"  {event.tokens_per_second:,.0f} chars/s  {_duration(event.seconds_left)} left",
         )
 
@@ -101,7 +105,8 @@ class Show:
         self._say(
             f"step {entry['step']:>6,}  {_duration(entry['seconds']):>7}  train {entry['train_loss_nats']:.3f}  valid "
             f"{entry['valid_loss_nats']:.3f} nats/token, {self.valid_bits:.3f} bits/char  "
-            f"{entry['tokens_per_second']:,.0f} chars/s{'  *best' if event.is_best else ''}",
+            f"{entry['tokens_per_second']:,.0f} chars/s  {_duration(self.seconds_left)} left"
+            f"{'  *best' if event.is_best else ''}",
             "bold" if event.is_best else "",
         )
 
