@@ -51,10 +51,14 @@ class TrainedModel:
         name: the run's name.
         folder: its directory.
         tokenizer: text to tokens and back.
-        device: where `score` and `evaluate` compute; text is always written on the CPU, which is faster for one token
-            at a time and gives the same text everywhere.
+        device: where `score` and `evaluate` compute.
         device_reason: why.
+        writing_device: where text is written, always the CPU: so the same seed gives the same text everywhere.
+        writing_device_reason: why.
     """
+
+    writing_device = "cpu"
+    writing_device_reason = "the fastest for one token at a time"
 
     def __init__(self, folder: RunFolder, config: RunConfig, tokenizer: Tokenizer, device: str = "auto"):
         choice = choose_device(device)

@@ -27,8 +27,8 @@ class FakeModel:
     `log` receives ("opened" | "closed", seed).
     """
 
-    device = "cpu"
-    device_reason = "no CUDA device was found"
+    writing_device = "cpu"
+    writing_device_reason = "the fastest for one token"
     tokenizer = FakeTokenizer()
     settings = SimpleNamespace(model=ModelSettings(embedding_size=24, hidden_size=320, layers=2))
 

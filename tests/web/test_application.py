@@ -59,7 +59,7 @@ def test_the_page_has_every_control_with_a_label_and_shows_the_facts(client):
         assert f'name="{name}"' in page
         assert f'<label for="{name}"' in page or f'<label class="above" for="{name}"' in page
     for fact in [
-        "CPU: no CUDA device was found",
+        "CPU, the fastest for one token",
         "89 characters",
         "1,234,567",
         "2 LSTM layers of 320, embedding\u00a024",
@@ -230,7 +230,7 @@ def test_unknown_characters_are_shown_so_that_they_can_be_seen(client):
 @pytest.mark.parametrize("attack", XSS)
 def test_nothing_that_comes_from_outside_becomes_markup(attack):
     model = FakeModel(attack, script=attack)
-    model.device_reason = attack
+    model.writing_device_reason = attack
     client = create_app([model]).test_client()
     fields = {"prompt": attack, "max_tokens": str(len(attack)), "seed": "0"}
     pages = [

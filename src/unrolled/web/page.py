@@ -56,7 +56,7 @@ def model_facts(model: TrainedModel) -> tuple[tuple[str, str], ...]:
     info = model.info()
     unit = "characters" if model.tokenizer.kind == "character" else "tokens"
     facts = [
-        ("Device", f"{device_name(model.device)}: {model.device_reason}"),
+        ("Device", f"{device_name(model.writing_device)}, {model.writing_device_reason}"),
         ("Vocabulary", f"{model.tokenizer.vocabulary_size:,} {unit}"),
     ]
     if (parameters := info.get("parameters")) is not None:

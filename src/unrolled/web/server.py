@@ -60,7 +60,7 @@ def serve_models(
     from unrolled.trained import load  # brings PyTorch; a taken port is found without waiting for it
 
     with contextlib.closing(bind(host, port)) as bound:
-        models = [load(folder) for folder in run_folders or [shipped_model_folder()]]
+        models = [load(folder, device="cpu") for folder in run_folders or [shipped_model_folder()]]
         settings = settings_for(bound, WebSettings() if settings is None else settings)
         _serve_on(bound, create_app(models, settings), on_ready, on_warning)
 
