@@ -11,14 +11,13 @@ character, and the median of their ratios.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
+from typing import Any
 
 import numpy as np
 import torch
 from seeds_model import SeedModel
-from side_by_side import machine_name, median_ratio, times_in_turn
+from side_by_side import median_ratio, run, times_in_turn
 
 from unrolled.config import SamplingSettings
 from unrolled.sampling import NumpyDecoder, stream
@@ -65,7 +64,7 @@ def as_numpy_decoder(model: SeedModel) -> NumpyDecoder:
     return NumpyDecoder(model.embedding.weight.detach().numpy(), [layer], weight, bias)
 
 
-def measure(repetitions: int) -> dict[str, object]:
+def measure(repetitions: int) -> dict[str, Any]:
     """Return the medians of both ways for each case, timed in turn, and their ratios."""
     torch.manual_seed(1)
     model = SeedModel(VOCABULARY_SIZE, EMBEDDING_SIZE, HIDDEN_SIZE)
@@ -82,12 +81,8 @@ def measure(repetitions: int) -> dict[str, object]:
         for name, case in CASES.items()
     }
     return {
-        "machine": machine_name(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
         "numpy": np.__version__,
         "characters": CHARACTERS,
-        "repetitions": repetitions,
         "cases": {name: summary(times["ours"], times["seed"]) for name, times in cases.items()},
     }
 
@@ -132,21 +127,9 @@ def check_same_model(model: SeedModel, decoder: NumpyDecoder) -> None:
         np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads; 0: its default")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    result = measure(arguments.repetitions)
-    if arguments.json:
-        print(json.dumps(result, indent=2))
-        return
-    print(f"{result['machine']}, {result['threads']} threads, torch {result['torch']}, numpy {result['numpy']}")
-    print(f"{CHARACTERS} characters, median (fastest) of {arguments.repetitions} repetitions, microseconds a character")
+def show(result: dict[str, Any]) -> None:
+    """Print the figures for people."""
+    print(f"{CHARACTERS} characters, median (fastest) of {result['repetitions']} repetitions, microseconds a character")
     for name, case in result["cases"].items():
         print(
             f"  {name:24} the seed's way {case['seed_microseconds_per_character']:7.1f} ({case['seed_fastest']:.1f})"
@@ -156,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure, show)

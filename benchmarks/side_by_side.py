@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 WARM_UP_ROUNDS = 2
 
@@ -37,3 +42,26 @@ def machine_name() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def run(about: str, measure: Callable[[int], dict[str, Any]], show: Callable[[dict[str, Any]], None]) -> None:
+    """Read the command line of a benchmark, measure so many repetitions, and print the figures or one JSON object."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads; 0: its default")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    result = {
+        "machine": machine_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "repetitions": arguments.repetitions,
+        **measure(arguments.repetitions),
+    }
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['machine']}, {result['threads']} threads, torch {result['torch']}")
+    show(result)

@@ -10,14 +10,13 @@ Printed: the median of a step in milliseconds, tokens a second, and the median o
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from seeds_model import SeedModel
-from side_by_side import machine_name, median_ratio, times_in_turn
+from side_by_side import median_ratio, run, times_in_turn
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -127,7 +126,7 @@ def training_step(model: nn.Module, settings: Settings) -> Callable[[int], float
     return step
 
 
-def measure(repetitions: int) -> dict[str, object]:
+def measure(repetitions: int) -> dict[str, Any]:
     """Return each way's median step and its ratios to the seed's and to torch's."""
     settings = make_settings("stories")
     keep_freed_memory()
@@ -138,10 +137,6 @@ def measure(repetitions: int) -> dict[str, object]:
     seconds = times_in_turn({name: training_step(model, settings) for name, model in models.items()}, repetitions)
     tokens = settings.training.batch_size * settings.training.window
     return {
-        "machine": machine_name(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "repetitions": repetitions,
         "shape": {
             "embedding_size": settings.model.embedding_size,
             "hidden_size": settings.model.hidden_size,
@@ -164,22 +159,10 @@ def summary(values: list[float], seconds: dict[str, list[float]], tokens: int) -
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=0, help="PyTorch's threads; 0: its default")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    result = measure(arguments.repetitions)
-    if arguments.json:
-        print(json.dumps(result, indent=2))
-        return
-    print(f"{result['machine']}, {result['threads']} threads, torch {result['torch']}")
+def show(result: dict[str, Any]) -> None:
+    """Print the figures for people."""
     print(", ".join(f"{name} {size}" for name, size in result["shape"].items()))
-    print(f"one training step, median (fastest) of {arguments.repetitions} repetitions in turn")
+    print(f"one training step, median (fastest) of {result['repetitions']} repetitions in turn")
     for name, way in result["ways"].items():
         print(
             f"  {name:16} {way['milliseconds_per_step']:8.1f} ms ({way['fastest_milliseconds']:.1f})"
@@ -189,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure, show)
