@@ -13,7 +13,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-FLAGS = ["-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-Wall", "-Wextra", "-Werror"]
+FLAGS = ["-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno"]
 X86_VARIANTS = {
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
     "avx2": ["-mavx2", "-mfma"],
