@@ -1,4 +1,4 @@
-# make demo   train on the embedded stories for at most 90 seconds, then open the web page (SERVE=0: do not)
+# make demo   train on the embedded stories for at most 90 seconds, then open the web page (SERVE=0: do not; PORT=5001: there)
 # make test   install what the tests need and run all of them
 # make lint   check the style of the code
 PYTHON  ?= python3
@@ -6,13 +6,14 @@ VENV    ?= .venv
 BIN      = $(VENV)/bin
 SERVE   ?= 1
 MINUTES ?= 1.5
+PORT    ?= 5000
 
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/unrolled train builtin:stories --preset demo --minutes $(MINUTES) --out runs/demo --force
 ifneq ($(SERVE),0)
-	$(BIN)/unrolled serve runs/demo builtin:stories
+	$(BIN)/unrolled serve runs/demo builtin:stories --port $(PORT)
 endif
 
 test: $(VENV)/.installed-test
@@ -27,7 +28,7 @@ clean:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "unrolled needs Python 3.10 or newer; try: make PYTHON=python3.12 demo")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: $(VENV)/bin/python requirements.lock pyproject.toml hatch_build.py src/unrolled/kernels/native/lstm.c
 	@echo "Installing into $(VENV): this happens once and takes a minute or two."

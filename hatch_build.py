@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -23,7 +24,7 @@ class NativeKernelHook(BuildHookInterface):
         spec.loader.exec_module(build)
         try:
             libraries = build.build_variants(folder / "lstm.c", folder / "libraries")
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             self.app.display_warning(f"unrolled is installed without its native kernel: {error}")
             return
         build_data["artifacts"] += [str(path.relative_to(self.root)) for path in libraries]

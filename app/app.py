@@ -8,8 +8,11 @@ from pathlib import Path
 if importlib.util.find_spec("unrolled") is None:  # a clone that was not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from unrolled.errors import UserError
-from unrolled.web import serve_models
+try:
+    from unrolled.errors import UserError
+    from unrolled.web import serve_models
+except ModuleNotFoundError as error:
+    sys.exit(f"Error: the package {error.name} is missing; run `make demo` once, then .venv/bin/python app/app.py.")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve the shipped stories model on a web page.")

@@ -122,10 +122,10 @@ def test_data(cli, monkeypatch, tmp_path):
     assert (failed.status, failed.out) == (2, "")
     assert "Network is unreachable" in failed.err
     assert "By hand" in failed.err
-    (tmp_path / "texts" / "tiny-shakespeare.txt").write_text("x")
-    path = str(tmp_path / "texts" / "tiny-shakespeare.txt")
-    got = only_json(cli("data", "get", "tiny-shakespeare", "--out", tmp_path / "texts", "--json"))
-    assert got == {"name": "tiny-shakespeare", "path": path, "source": path}
+    (tmp_path / "texts" / "lotr_scripts.csv").write_text("x")
+    path = str(tmp_path / "texts" / "lotr_scripts.csv")
+    got = only_json(cli("data", "get", "lord-of-the-rings", "--out", tmp_path / "texts", "--json"))
+    assert got == {"name": "lord-of-the-rings", "path": path, "source": path + ":dialog"}
 
 
 @pytest.mark.parametrize(

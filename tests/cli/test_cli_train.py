@@ -78,7 +78,7 @@ def test_ctrl_c_stops_with_status_130_and_resume_needs_nothing_else(cli, story, 
 
 def test_resume_refuses_what_would_make_it_another_run(cli, run, story):
     given = ["--seed", 0, "--preset", "stories", "--set", "model.layers=2", "--out", "x", "--valid", story, "--force"]
-    done = cli("train", "--resume", run, story, *given, "--encoding-errors", "replace", "--device", "cpu")
+    done = cli("train", "--resume", run, story, *given, "--encoding-errors", "replace")
     assert (done.status, done.out) == (2, "")
     for name in (
         "--seed",
@@ -89,7 +89,6 @@ def test_resume_refuses_what_would_make_it_another_run(cli, run, story):
         "--valid",
         "--force",
         "--encoding-errors",
-        "--device",
     ):
         assert name in done.err
 
@@ -185,3 +184,35 @@ def test_seconds_are_shown_as_a_person_would_say_them():
         "1h00m",
         "25h00m",
     ]
+
+
+def test_a_run_goes_on_on_another_device_and_a_missing_one_is_told_before_anything_changes(cli, run):
+    before = (run / "config.json").read_bytes()
+    refused = cli("train", "--resume", run, "--device", "cuda")
+    assert (refused.status, refused.out) == (2, "")
+    assert "No CUDA GPU" in refused.err
+    assert (run / "config.json").read_bytes() == before
+    assert cli("train", "--resume", run, "--device", "cpu").status == 0
+    assert json.loads((run / "config.json").read_text())["training"]["device"] == "cpu"
+
+
+def test_a_kernel_that_is_not_there_is_told_before_a_run_is_begun(cli, story, tmp_path, monkeypatch):
+    from unrolled.training import start
+
+    monkeypatch.setattr(start, "available_kernels", lambda: {"fused": None})
+    done = cli("train", story, *SMALL, "--set", "training.kernel=native", "--out", tmp_path / "new")
+    assert (done.status, done.out) == (2, "")
+    assert "training.kernel=auto" in done.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_too_little_memory_is_one_sentence(cli, story, tmp_path, monkeypatch):
+    from unrolled.training import start
+
+    def out_of_memory(*args, **kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17179869184 bytes.")
+
+    monkeypatch.setattr(start, "LanguageModel", out_of_memory)
+    done = cli("train", story, *SMALL, "--out", tmp_path / "new")
+    assert (done.status, done.out) == (2, "")
+    assert "not enough memory" in done.err

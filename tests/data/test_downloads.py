@@ -42,9 +42,12 @@ def test_a_text_is_fetched_once_and_then_left_as_it_is(network, tmp_path):
     network(TEXT)
     path = fetch(SHAKESPEARE, tmp_path / "new" / "data")
     assert path.read_bytes() == TEXT
-    path.write_bytes(b"mine")
     network(AssertionError("no second time"))
-    assert fetch(SHAKESPEARE, tmp_path / "new" / "data").read_bytes() == b"mine"
+    assert fetch(SHAKESPEARE, tmp_path / "new" / "data") == path
+    path.write_bytes(b"mine")
+    with pytest.raises(UserError, match="is another text than tiny-shakespeare"):
+        fetch(SHAKESPEARE, tmp_path / "new" / "data")
+    assert path.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("answer", [TEXT[:-1] + b"?", TEXT[:-1], TEXT + b"more", b"", b"x" * 10_000])

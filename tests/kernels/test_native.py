@@ -120,3 +120,30 @@ def test_other_precisions_go_another_way_and_stay_exact():
     h, _, _ = NativeKernel().run(Projected(make[1]), w, h0, c0)
     assert h.dtype == torch.float64
     torch.testing.assert_close(h, ReferenceKernel().run(Projected(make[1]), w, h0, c0)[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("h0", "c0", "w"),
+    [
+        (torch.zeros(1, 2), torch.zeros(3, 2), torch.zeros(2, 8)),
+        (torch.zeros(3, 2), torch.zeros(3, 3), torch.zeros(2, 8)),
+        (torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(2, 9)),
+        (torch.zeros(3, 3), torch.zeros(3, 3), torch.zeros(3, 12)),
+    ],
+)
+def test_shapes_that_do_not_belong_together_are_refused_before_memory_is_read(h0, c0, w):
+    with pytest.raises(ValueError, match=", not "):
+        NativeKernel().run(Projected(torch.zeros(4, 3, 8)), w, h0, c0)
+
+
+def test_no_rows_give_empty_results():
+    h, h_last, c_last = NativeKernel().run(
+        Projected(torch.zeros(4, 0, 8)), torch.zeros(2, 8), torch.zeros(0, 2), torch.zeros(0, 2)
+    )
+    assert (h.shape, h_last.shape, c_last.shape) == ((4, 0, 2), (0, 2), (0, 2))
+
+
+def test_a_state_of_another_precision_is_not_read_as_float32():
+    pre, w, h0 = torch.randn(2, 3, 8), torch.randn(2, 8), torch.randn(3, 2, dtype=torch.float64)
+    with pytest.raises(RuntimeError):
+        NativeKernel().run(Projected(pre), w, h0, torch.zeros(3, 2))

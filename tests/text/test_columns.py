@@ -62,3 +62,17 @@ def test_an_empty_file_has_no_header():
 
 def test_a_cell_may_be_longer_than_the_default_limit_of_the_csv_module():
     assert column("a\n" + "x" * 200_000 + "\n", "a") == "x" * 200_000
+
+
+def test_an_empty_cell_of_the_only_column_is_a_blank_line():
+    notes: list[str] = []
+    text = "".join(column_text(["text\nfirst\n\nsecond\n"], "text", "a.csv", notes))
+    assert text == "first\n\nsecond"
+    assert notes == []
+
+
+def test_blank_lines_between_rows_of_several_columns_are_noted():
+    notes: list[str] = []
+    text = "".join(column_text(["\nname,text\nada,first\n\n\nbob,second\n"], "text", "a.csv", notes))
+    assert text == "first\nsecond"
+    assert notes == ["2 blank lines between the rows of a.csv are left out."]

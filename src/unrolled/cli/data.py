@@ -1,4 +1,4 @@
-"""`unrolled data`: example texts, and the cache of encoded ones."""
+"""`unrolled data`: example texts."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ def command(run: str, as_json: bool) -> None:
     if as_json:
         print_json(info)
         return
+    info["seed"] = str(info["seed"])  # to be copied, not to be read as a quantity
     print_rows([(name.replace("_", " "), _shown(value)) for name, value in info.items() if value is not None])
 
 

@@ -93,6 +93,9 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
+        if isinstance(error, click.NoSuchOption) and context is not None and context.info_name == "generate":
+            usage = " Put -- before a prompt that begins with a dash."
+            _fail(error.format_message() + usage)
         usage = f" See '{context.command_path} --help'." if context is not None else ""
         _fail(error.format_message() + usage)
     except (KeyboardInterrupt, click.Abort):
@@ -102,6 +105,10 @@ def main() -> None:
         # standard output must not be flushed once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise  # a bug: its traceback is what we need
+        _fail("There is not enough memory for this; lower model.hidden_size, training.batch_size or training.window.")
     except OSError as error:
         _fail(
             f"{error.filename or 'A file'} cannot be used ({error.strerror or error}); check the path, its permissions "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -137,15 +140,15 @@ def _table(finished: Finished) -> Table:
     )
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    run = shlex.quote(printable(finished.folder))
+    run, unrolled = shlex.quote(printable(finished.folder)), _own_name()
     if finished.best is not None:
         for row in _learnt(finished.best):
             table.add_row(*row)
     table.add_row("time", f"{_duration(finished.seconds)}, {finished.step:,} steps")
     table.add_row("files", f"{run}: weights, vocabulary, settings, metrics.jsonl, loss.png, README.md")
-    table.add_row("write", f'unrolled generate {run} "Once upon a time"')
-    table.add_row("in a browser", f"unrolled serve {run}")
-    table.add_row("go on", f"unrolled train --resume {run}" + ("" if finished.interrupted else " --minutes 10"))
+    table.add_row("write", f'{unrolled} generate {run} "Once upon a time"')
+    table.add_row("in a browser", f"{unrolled} serve {run}")
+    table.add_row("go on", f"{unrolled} train --resume {run}" + ("" if finished.interrupted else " --minutes 10"))
     return table
 
 
@@ -165,6 +168,13 @@ def _learnt(best: dict[str, Any]) -> list[tuple[str, str]]:
             ("beware", f"the training text is {bits_from_nats(gap):.2f} bits easier: expect memorised passages")
         )
     return rows
+
+
+def _own_name() -> str:
+    """Return what to type to run this program again: its path where its name alone would not be found."""
+    if shutil.which("unrolled") is not None or Path(sys.argv[0]).name != "unrolled":
+        return "unrolled"
+    return shlex.quote(os.path.relpath(sys.argv[0]))
 
 
 def _duration(seconds: float) -> str:

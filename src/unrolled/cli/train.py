@@ -67,7 +67,7 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
     from unrolled.cli.show import listener_for, print_finished
     from unrolled.training import resume
 
-    single = ("preset", "config", "seed", "init_from", "device", "encoding_errors")
+    single = ("preset", "config", "seed", "init_from", "encoding_errors")
     given = [f"--{name.replace('_', '-')}" for name in single if options[name] is not None]
     given += ["--set"] * bool(options["overrides"]) + ["--out"] * (out is not None) + ["SOURCE"] * bool(sources)
     given += ["--valid"] * bool(options["valid"]) + ["--force"] * options["force"]
@@ -76,7 +76,9 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
             f"--resume goes on with a run as it was begun; leave out {', '.join(given)} (or use --init-from)."
         )
     with listener_for(options["quiet"]) as listener:
-        finished = resume(run, steps=options["steps"], minutes=options["minutes"], listener=listener)
+        finished = resume(
+            run, steps=options["steps"], minutes=options["minutes"], device=options["device"], listener=listener
+        )
     return print_finished(finished, as_json)
 
 

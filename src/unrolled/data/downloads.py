@@ -81,6 +81,10 @@ def fetch(example: Example, folder: Path) -> Path:
     """
     path = folder / example.file
     if path.exists():
+        if example.sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != example.sha256:
+            raise UserError(
+                f"{path} is another text than {example.name}; move it away, or choose another folder with --out."
+            )
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)

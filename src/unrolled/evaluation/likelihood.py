@@ -70,7 +70,7 @@ def surprisals_nats(model: LanguageModel, ids: np.ndarray, start_id: int) -> Ite
             log_p = functional.log_softmax(model.logits(h[:, 0]), dim=-1)  # (T, V)
             nats = -log_p.gather(1, chunk.to(device).unsqueeze(1)).squeeze(1)
         before = int(chunk[-1])
-        yield nats.double().cpu().numpy()
+        yield nats.cpu().double().numpy()
 
 
 def evaluate(

@@ -26,13 +26,15 @@ def available_kernels() -> dict[str, Kernel]:
     return {kernel.name: kernel for kernel in kernels}
 
 
-def select_kernel(name: str = "auto") -> KernelChoice:
-    """Return the kernel of that name; `auto` takes the fastest.
+def select_kernel(name: str = "auto", device_type: str = "cpu") -> KernelChoice:
+    """Return the kernel of that name; `auto` takes the fastest for the device, by its kind (cpu, cuda, mps).
 
     Raises:
         ValueError: there is no kernel of that name.
     """
     kernels = available_kernels()
+    if name == "auto" and device_type != "cpu":
+        return KernelChoice(kernels["fused"], f"the fastest on {device_type}")
     if name == "auto":
         if "native" in kernels:
             return KernelChoice(kernels["native"], f"the fastest here: {native_status()}")

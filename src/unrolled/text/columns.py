@@ -27,14 +27,19 @@ def column_text(text: Iterable[str], column: str, name: str, notes: list[str]) -
         UserError: no such column, no header, or the file is no CSV.
     """
     rows = _rows(text, name)
-    header = next(rows, None)
+    header = next(filter(None, rows), None)
     if header is None:
         raise UserError(f"{name} is empty; there is no header row that names columns.")
     index = _index_of(column, header, name)
     if column not in header:
         notes.append(f"The first row of {name} was taken as names of columns; column {column} is {header[index]!r}.")
-    separator, short = "", 0
+    separator, short, blank = "", 0, 0
     for row in rows:
+        if not row and len(header) == 1:
+            row = [""]  # an empty cell of the only column is a blank line
+        elif not row:
+            blank += 1
+            continue
         if index >= len(row):
             short += 1
             continue
@@ -42,11 +47,13 @@ def column_text(text: Iterable[str], column: str, name: str, notes: list[str]) -
         separator = "\n"
     if short:
         notes.append(f"{short:,} rows of {name} are too short to have the column {column!r}.")
+    if blank:
+        notes.append(f"{blank:,} blank lines between the rows of {name} are left out.")
 
 
 def header_of(text: Iterable[str], name: str) -> list[str]:
     """Return the names in the first row; an empty list for an empty file."""
-    return next(_rows(text, name), [])
+    return next(filter(None, _rows(text, name)), [])
 
 
 def listing(header: list[str]) -> str:
@@ -67,13 +74,11 @@ def _index_of(column: str, header: list[str], name: str) -> int:
 
 
 def _rows(text: Iterable[str], name: str) -> Iterator[list[str]]:
-    """Yield the rows that are not blank lines."""
+    """Yield the rows; a blank line is an empty one."""
     csv.field_size_limit(LARGEST_FIELD_CHARACTERS)
     reader = csv.reader(_lines(text))
     try:
-        for row in reader:
-            if row:
-                yield row
+        yield from reader
     except csv.Error as problem:
         raise UserError(f"{name} is not a CSV file that can be read: line {reader.line_num:,}: {problem}.") from None
 

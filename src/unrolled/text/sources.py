@@ -186,7 +186,7 @@ def _folder(folder: str, notes: list[str]) -> list[_Input]:
     """Return every .txt file below `folder`, in the order of their paths; the rest is noted."""
     texts: list[Path] = []
     others: Counter[str] = Counter()
-    for path in _files_below(folder):
+    for path in _files_below(folder, others):
         if path.suffix.lower() == ".txt":
             texts.append(path)
         else:
@@ -204,10 +204,13 @@ def _folder(folder: str, notes: list[str]) -> list[_Input]:
     return [replace(_path_input(str(path)), must_hold_text=False) for path in texts]
 
 
-def _files_below(folder: str) -> Iterator[Path]:
-    """Yield the files below `folder` that are not hidden; every folder once, whatever links lead to it."""
+def _files_below(folder: str, others: Counter[str]) -> Iterator[Path]:
+    """Yield the files below `folder`, every folder once, whatever links lead to it; count hidden ones in `others`."""
     seen = {os.path.realpath(folder)}
     for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        hidden = sum(name.startswith(".") for name in (*folders, *files))
+        if hidden:
+            others["hidden"] += hidden
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in list(folders):
             real = os.path.realpath(os.path.join(parent, name))

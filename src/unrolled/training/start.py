@@ -15,7 +15,8 @@ import torch
 from unrolled.config import Settings, make_settings, settings_from_values
 from unrolled.data import Corpus, RandomWindows, Streams, fit_to_text, open_cached, prepare_corpus
 from unrolled.errors import UserError
-from unrolled.kernels import select_kernel
+from unrolled.kernels import available_kernels, select_kernel
+from unrolled.kernels.native import native_status
 from unrolled.nn import LanguageModel, choose_device
 from unrolled.runs import (
     Checkpoint,
@@ -88,7 +89,7 @@ def train(
         chosen = _with_architecture_of(base, chosen, settings or {})
     folder = RunFolder(out)
     folder.refuse_to_overwrite(force)
-    choose_device(chosen.training.device)  # a missing GPU is told before the text is read
+    _check_machine(chosen)
     corpus = prepare_corpus(
         _texts(sources),
         chosen.data,
@@ -107,7 +108,12 @@ def train(
 
 
 def resume(
-    run: str | Path, *, steps: int | None = None, minutes: float | None = None, listener: Listener = ignore
+    run: str | Path,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    listener: Listener = ignore,
 ) -> Finished:
     """Go on with a run exactly where it stopped.
 
@@ -115,6 +121,7 @@ def resume(
         run: the run directory.
         steps: a new number of steps in all.
         minutes: a budget of so many minutes from now; where all steps are done, only the minutes count.
+        device: another device than the run began on; files never depend on one.
         listener: is told of everything that happens.
 
     Raises:
@@ -127,6 +134,9 @@ def resume(
     about = _where_the_text_is(folder, checkpoint)
     if steps is not None or minutes is not None:
         config, checkpoint = _with_more(config, checkpoint, steps, minutes)
+    if device is not None:
+        config = _with_training(config, device=device)
+    _check_machine(config.settings)
     corpus = _same_corpus(about, config, tokenizer)
     folder.remove_leftovers()
     folder.write_config(config)
@@ -146,7 +156,8 @@ def _run(
     settings = config.settings
     for note in corpus.notes:
         listener(Note(note))
-    choice, kernel = choose_device(settings.training.device), select_kernel(settings.training.kernel)
+    choice = choose_device(settings.training.device)
+    kernel = select_kernel(settings.training.kernel, choice.device.type)
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
     keep_freed_memory()
@@ -189,6 +200,14 @@ def _run(
     write_card(folder.card, folder.name, config, model.parameter_count(), finished.best)
     listener(finished)
     return finished
+
+
+def _check_machine(settings: Settings) -> None:
+    """Tell of a missing GPU or kernel before the text is read and a run begun."""
+    choose_device(settings.training.device)
+    name = settings.training.kernel
+    if name != "auto" and name not in available_kernels():
+        raise UserError(f"The kernel {name} is not available here ({native_status()}); use --set training.kernel=auto.")
 
 
 def _batcher(corpus: Corpus, settings: Settings) -> tuple[RandomWindows | Streams, str | None]:
@@ -284,11 +303,16 @@ def _with_more(
             changes["steps"] = STEPS_WITHOUT_LIMIT
     elif settings.training.minutes is not None and at.seconds >= 60 * settings.training.minutes:
         changes["minutes"] = None
-    values = settings.model_dump()
-    changed = settings_from_values({**values, "training": {**values["training"], **changes}})
     at.evaluations_without_better = 0
     counters = {**checkpoint.counters, "training": dataclasses.asdict(at)}
-    return dataclasses.replace(config, settings=changed), dataclasses.replace(checkpoint, counters=counters)
+    return _with_training(config, **changes), dataclasses.replace(checkpoint, counters=counters)
+
+
+def _with_training(config: RunConfig, **changes: Any) -> RunConfig:
+    """Return the configuration with some training settings changed, validated."""
+    values = config.settings.model_dump()
+    settings = settings_from_values({**values, "training": {**values["training"], **changes}})
+    return dataclasses.replace(config, settings=settings)
 
 
 def _same_corpus(about: dict[str, Any], config: RunConfig, tokenizer: Tokenizer) -> Corpus:

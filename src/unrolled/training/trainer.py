@@ -111,7 +111,7 @@ class Trainer:
         self.tell = listener
         self.device = job.model.embedding.device
         self.optimiser = make_optimiser(job.model, job.settings)
-        self.dropout = torch.Generator(self.device).manual_seed(job.settings.seed + 2)
+        self.dropout = torch.Generator().manual_seed(job.settings.seed + 2)  # of the CPU: any device goes on
         self.at = TrainingState()
         self.guard = LossGuard(job.settings.spike_factor)
         self.state: State | None = None  # of the model, carried from batch to batch
@@ -271,6 +271,8 @@ class Trainer:
         write_weights(self.job.folder.weights, dict(self.job.model.state_dict()), about)
 
     def _save(self) -> None:
+        if not all(torch.isfinite(parameter).all() for parameter in self.job.model.parameters()):
+            return  # the checkpoint before this one can be gone on from
         self.good = [*self.good[-1:], self._checkpoint()]
         write_checkpoint(self.job.folder.checkpoint, self.good[-1])
 

@@ -110,7 +110,10 @@ def write() -> str | tuple[str, int] | tuple[str, int, dict[str, str]]:
         return _page(typed, message=str(error)), 400
     except Busy:
         return _page(typed, message=BUSY), 503, {"Retry-After": str(room.settings.retry_after_seconds)}
-    text = "".join(writing.pieces())
+    try:
+        text = "".join(writing.pieces())
+    except UserError as error:
+        return _page(typed, message=str(error)), 400
     answer = Answer(asked.prompt, text, answer_facts(asked, writing.outcome, room.settings))
     return _page(typed | {"prompt": asked.prompt}, answer=answer)
 

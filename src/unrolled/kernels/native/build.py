@@ -6,6 +6,7 @@ nothing of the package, so that a build environment needs no dependency.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -22,19 +23,21 @@ TIMEOUT_SECONDS = 120
 
 
 def build_variants(source: Path, target: Path) -> list[Path]:
-    """Compile every variant of `source` into the folder `target` and return the libraries.
+    """Compile the variants of `source` that the compiler knows into the folder `target` and return the libraries.
 
     Raises:
-        RuntimeError: there is no C compiler, or it failed; says what it printed.
+        RuntimeError: there is no C compiler, or it failed on portable C; says what it printed.
     """
     compiler = _compiler()
     if compiler is None:
         raise RuntimeError("no C compiler was found (looked for $CC, cc, gcc and clang)")
     target.mkdir(parents=True, exist_ok=True)
-    variants = {"portable": []}
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        variants.update(X86_VARIANTS)
-    return [_compile(compiler, source, target / f"{name}.so", flags) for name, flags in variants.items()]
+    built = [_compile(compiler, source, target / "portable.so", [])]
+    for name, flags in X86_VARIANTS.items() if platform.machine().lower() in ("x86_64", "amd64") else ():
+        # an old compiler may not know the newest instructions; the others still serve
+        with contextlib.suppress(RuntimeError):
+            built.append(_compile(compiler, source, target / f"{name}.so", flags))
+    return built
 
 
 def _compiler() -> list[str] | None:

@@ -27,14 +27,27 @@ class NativeKernel:
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
-        if native_library() is None or w_hh.dtype != torch.float32 or w_hh.device.type != "cpu":
+        source = inputs.table if isinstance(inputs, TableLookup) else inputs.values
+        if native_library() is None or any(_is_foreign(tensor) for tensor in (source, w_hh, h0, c0)):
             return self._otherwise.run(inputs, w_hh, h0, c0)
-        if isinstance(inputs, TableLookup):
-            source, ids = inputs.table, _checked(inputs.ids, len(inputs.table))
-        else:
-            source, ids = inputs.values, None
+        ids = _checked(inputs.ids, len(source)) if isinstance(inputs, TableLookup) else None
+        _check_shapes(source, ids, w_hh, h0, c0)
         h, c_last = _Recurrence.apply(source, ids, w_hh, h0, c0)
         return h, h[-1], c_last
+
+
+def _is_foreign(tensor: Tensor) -> bool:
+    return tensor.dtype != torch.float32 or tensor.device.type != "cpu"
+
+
+def _check_shapes(source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor) -> None:
+    """Raise a ValueError where the shapes do not belong together: C would read beyond a tensor's end."""
+    H, B = w_hh.shape[0], (source if ids is None else ids).shape[1]
+    shapes = {"w_hh": w_hh.shape, "the inputs' last size": source.shape[-1:], "h0": h0.shape, "c0": c0.shape}
+    expected = {"w_hh": (H, 4 * H), "the inputs' last size": (4 * H,), "h0": (B, H), "c0": (B, H)}
+    wrong = [f"{name} is {tuple(s)}, not {expected[name]}" for name, s in shapes.items() if tuple(s) != expected[name]]
+    if wrong:
+        raise ValueError("; ".join(wrong))
 
 
 def _checked(ids: Tensor, rows: int) -> Tensor:

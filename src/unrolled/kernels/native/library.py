@@ -58,6 +58,8 @@ def pointer(tensor: Tensor | None) -> int | None:
 
 def on_all_rows(rows: int, run: Callable[[int, int], None]) -> None:
     """Call `run(first, last)` on parts of the rows, one part a thread, and wait for all of them."""
+    if rows == 0:
+        return
     threads = min(rows, torch.get_num_threads())
     borders = [rows * k // threads for k in range(threads + 1)]
     parts = list(pairwise(borders))
