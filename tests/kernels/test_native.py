@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unrolled.kernels import Projected, ReferenceKernel, TableLookup
-from unrolled.kernels.native import NativeKernel, native_library, native_status
+from unrolled.kernels.native import NativeKernel, kernel, library, native_library, native_status
 from unrolled.kernels.native.library import on_all_rows
 
 COMPILER = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
@@ -52,6 +52,20 @@ def test_outputs_states_and_all_gradients_equal_the_equations_in_float64(T, B, H
         # float32 sums of up to T B products round to about sqrt(T B) units in the last place of the largest of them
         allowed = 4e-7 * (T * B) ** 0.5 * max(1.0, exact.abs().max().item()) + 4e-6
         assert (exact - ours).abs().max().item() < allowed
+
+
+@pytest.mark.parametrize("variant", [name for name, _ in library.FASTEST_FIRST])
+def test_every_variant_that_runs_here_equals_the_equations(variant, monkeypatch):
+    needed = dict(library.FASTEST_FIRST)[variant]
+    if library._open("portable").lstm_processor_level() < needed or library._open(variant) is None:
+        pytest.skip(f"this processor or compiler has no {variant}")
+    monkeypatch.setattr(kernel, "native_library", lambda: library._open(variant))
+    for T, B, H, V in SIZES[1:4]:
+        given = problem(T, B, H, V, True)
+        expected = gradients(ReferenceKernel(), torch.float64, *given)
+        for exact, ours in zip(expected, gradients(NativeKernel(), torch.float32, *given), strict=True):
+            allowed = 4e-7 * (T * B) ** 0.5 * max(1.0, exact.abs().max().item()) + 4e-6
+            assert (exact - ours).abs().max().item() < allowed
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -106,11 +120,11 @@ def test_extreme_and_missing_numbers_behave_as_in_the_equations():
     pre = torch.tensor(values).repeat(1, 1, 4)  # each value in all four gates of its own unit
     H = len(values)
     state = torch.zeros(1, H)
-    for kernel in (ReferenceKernel(), NativeKernel()):
-        h, _, c = kernel.run(Projected(pre), torch.zeros(H, 4 * H), state, state)
+    for either in (ReferenceKernel(), NativeKernel()):
+        h, _, c = either.run(Projected(pre), torch.zeros(H, 4 * H), state, state)
         assert torch.isfinite(h[..., :-1]).all()
         assert torch.isnan(h[..., -1]).all()
-        if kernel.name == "reference":
+        if either.name == "reference":
             expected = h, c
     torch.testing.assert_close((h, c), expected, rtol=0, atol=2e-7, equal_nan=True)
 
