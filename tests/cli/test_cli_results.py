@@ -50,6 +50,13 @@ def test_score(cli, trained_once, story):
     assert "4 tokens" in plain.err
 
 
+def test_a_prompt_that_begins_with_a_dash_is_told_the_way_out_and_taken_after_two(cli, trained_once):
+    refused = cli("generate", trained_once, "- hello")
+    assert (refused.status, refused.out) == (2, "")
+    assert "Put -- before a prompt that begins with a dash." in refused.err
+    assert cli("generate", trained_once, "--max-tokens", 3, "--", "- hello").out.startswith("- hello")
+
+
 def test_generate(cli, trained_once):
     written = only_json(cli("generate", trained_once, "The fox", "--max-tokens", 20, "--n", 2, "--seed", 7, "--json"))
     assert written["seed"] == 7

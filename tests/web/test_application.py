@@ -367,6 +367,14 @@ def test_a_user_error_on_the_way_ends_the_stream_with_its_words():
     assert lines(stream) == [{"text": "t"}, {"text": "h"}, {"error": "The weights hold NaN; train again."}]
 
 
+def test_a_user_error_on_the_way_of_the_plain_form_is_a_400_with_its_words_and_keeps_the_form():
+    model = FakeModel(failures={2: UserError("The weights hold NaN; train again.")})
+    page = create_app([model]).test_client().post("/", data={"prompt": "keep", "max_tokens": "9", "seed": "0"})
+    assert page.status_code == 400
+    assert "The weights hold NaN; train again." in page.get_data(as_text=True)
+    assert inside(page.get_data(as_text=True), "prompt") == "\nkeep"
+
+
 def test_beyond_the_limit_an_answer_says_when_to_come_back_and_keeps_the_form():
     gate = threading.Event()
     model = FakeModel(gates={1: gate})

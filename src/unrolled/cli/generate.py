@@ -10,7 +10,18 @@ import click
 from unrolled.errors import UserError
 
 
-@click.command("generate", short_help="Write on from a prompt.")
+class CommandWithPrompt(click.Command):
+    """A command whose argument is free text, which may begin with a dash and then looks like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = "Put -- before a prompt that begins with a dash."
+            raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
+
+
+@click.command("generate", cls=CommandWithPrompt, short_help="Write on from a prompt.")
 @click.argument("run")
 @click.argument("prompt", default="")
 @click.option("--max-tokens", type=int, metavar="N", help="Tokens to write at most.  [default: 400]")

@@ -93,9 +93,6 @@ def main() -> None:
         sys.exit(2)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        if isinstance(error, click.NoSuchOption) and context is not None and context.info_name == "generate":
-            usage = " Put -- before a prompt that begins with a dash."
-            _fail(error.format_message() + usage)
         usage = f" See '{context.command_path} --help'." if context is not None else ""
         _fail(error.format_message() + usage)
     except (KeyboardInterrupt, click.Abort):
