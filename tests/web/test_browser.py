@@ -51,6 +51,13 @@ def open_page(browser):
     assert {re.match(r"\w+://[^:/]+", url)[0] for url in asked} == {"http://127.0.0.1"}
 
 
+def wait_for_text(page, selector: str, text: str) -> None:
+    """Wait until an element holds exactly this text; a predicate would be polled by `eval`, which the page forbids."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_have_js_property("textContent", text)
+
+
 def settled(page):
     page.locator("#story[aria-busy=false]").wait_for()
     page.locator("#start:visible").wait_for()
@@ -65,7 +72,7 @@ def test_text_streams_in_behind_the_prompt(served, open_page):
         page.fill("#seed", "0")
         page.fill("#max_tokens", "30")
         page.click("#start")
-        page.wait_for_function("document.getElementById('written').textContent === 'the s'")
+        wait_for_text(page, "#written", "the s")
         assert page.get_attribute("#story", "aria-busy") == "true"
         assert page.is_visible("#stop")
         assert page.is_hidden("#start")
@@ -87,7 +94,7 @@ def test_stopping_keeps_what_was_written_and_ends_the_model(served, open_page):
     try:
         page.fill("#seed", "0")
         page.press("#prompt", "Control+Enter")
-        page.wait_for_function("document.getElementById('written').textContent === 'the'")
+        wait_for_text(page, "#written", "the")
         page.click("#stop")
         settled(page)
         assert page.text_content("#written") == "the"
@@ -106,7 +113,7 @@ def test_continuing_takes_the_whole_text_as_the_next_prompt(served, open_page):
     page.fill("#seed", "0")
     page.click("#start")
     page.locator("#continue button").click()
-    page.wait_for_function("document.getElementById('given').textContent === 'One\\nTwo the se'")
+    wait_for_text(page, "#given", "One\nTwo the se")
     settled(page)
     assert page.input_value("#prompt") == "One\nTwo the se"
     assert page.text_content("#written") == model.text(0, 6)
