@@ -24,7 +24,7 @@ from unrolled.config import Settings, make_settings
 from unrolled.kernels import available_kernels, select_kernel
 from unrolled.nn import LanguageModel
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.optimiser import make_optimiser
+from unrolled.training.optimiser import Optimiser
 
 VOCABULARY_SIZE = 90
 Loss = Callable[[Tensor, Tensor], Tensor]  # inputs and targets (B, T) -> mean loss in nats
@@ -113,7 +113,7 @@ def check_that_they_agree(models: dict[str, nn.Module], settings: Settings) -> N
 
 def training_step(model: nn.Module, settings: Settings) -> Callable[[int], float]:
     """Return a function that makes one whole step on the batch of a round."""
-    optimiser, loss_nats = make_optimiser(model, settings.training), loss_of(model)
+    optimiser, loss_nats = Optimiser(model, settings.training), loss_of(model)
 
     def step(number: int) -> float:
         loss = loss_nats(*batch(settings, number))

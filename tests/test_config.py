@@ -188,6 +188,14 @@ def test_a_share_is_at_most_one(name):
     assert name in problem_of(overrides={name: "1.0001"})
 
 
+def test_tied_weights_need_an_embedding_of_the_hidden_size():
+    message = problem_of(None, {"model.tying": "tied", "model.embedding_size": 3, "model.hidden_size": 5})
+    assert message == (
+        "The settings do not fit: model.tying = tied needs model.embedding_size = model.hidden_size, not 3 and 5."
+    )
+    assert make_settings(None, {"model.tying": "tied", "model.embedding_size": 256}).model.tying == "tied"
+
+
 def test_a_value_shown_in_an_error_is_cut_where_it_is_long():
     assert len(problem_of(overrides={"training.kernel": "x" * 10_000})) < 300
 

@@ -49,12 +49,35 @@ class ModelSettings(Section):
     embedding_size: int = Field(64, ge=1, le=MAX_HIDDEN_SIZE, description="numbers in a token's embedding (E)")
     hidden_size: int = Field(256, ge=1, le=MAX_HIDDEN_SIZE, description="numbers in a layer's hidden state (H)")
     layers: int = Field(1, ge=1, le=MAX_LAYERS, description="LSTM layers, one above the other (L)")
+    tying: Literal["separate", "tied"] = Field(
+        "separate", description="output layer with weights of its own, or with those of the embedding (E = H)"
+    )
+    input_dropout: float = Field(
+        0.0, ge=0, lt=1, allow_inf_nan=False, description="share of the embeddings dropped in training"
+    )
     dropout: float = Field(
         0.0, ge=0, lt=1, allow_inf_nan=False, description="share of activations dropped after each layer in training"
     )
-    initialization: Literal["glorot", "uniform"] = Field(
-        "glorot", description="first weights of a layer: glorot for each gate's matrix, or uniform in +-1/sqrt(H)"
+    output_dropout: float | None = Field(
+        None, ge=0, lt=1, allow_inf_nan=False, description="the same after the last layer alone; none: as dropout"
     )
+    dropout_kind: Literal["elementwise", "locked"] = Field(
+        "elementwise", description="a fresh mask at every step, or one for all steps of a sequence"
+    )
+    initialization: Literal["glorot", "uniform", "orthogonal"] = Field(
+        "glorot",
+        description="first weights of a layer: glorot for each gate's matrix, the same with orthogonal recurrent "
+        "matrices, or uniform in +-1/sqrt(H)",
+    )
+
+    @model_validator(mode="after")
+    def _tied_sizes_agree(self) -> ModelSettings:
+        if self.tying == "tied" and self.embedding_size != self.hidden_size:
+            raise ValueError(
+                f"model.tying = tied needs model.embedding_size = model.hidden_size, not {self.embedding_size} and "
+                f"{self.hidden_size}"
+            )
+        return self
 
 
 class DataSettings(Section):
@@ -78,9 +101,17 @@ class TrainingSettings(Section):
     batch_size: int = Field(64, ge=1, le=65_536, description="sequences a step (B)")
     window: int = Field(128, ge=1, le=65_536, description="tokens of a sequence a step (T)")
     steps: int = Field(20_000, ge=1, le=10**9, description="optimiser steps")
+    epochs: float | None = Field(
+        None, gt=0, le=10**6, allow_inf_nan=False, description="passes over the text, instead of steps"
+    )
     minutes: float | None = Field(None, gt=0, le=10**6, allow_inf_nan=False, description="budget of training time")
-    optimizer: Literal["adam"] = Field("adam", description="Adam (Kingma and Ba 2015), decoupled weight decay")
-    learning_rate: float = Field(0.001, gt=0, le=100, allow_inf_nan=False, description="highest learning rate")
+    optimizer: Literal["adam", "muon"] = Field(
+        "adam", description="adam with decoupled weight decay, or muon for the layers' matrices and adam for the rest"
+    )
+    learning_rate: float = Field(0.001, gt=0, le=100, allow_inf_nan=False, description="highest learning rate (adam)")
+    adam_beta2: float = Field(0.999, gt=0, lt=1, allow_inf_nan=False, description="decay of adam's mean square")
+    muon_learning_rate: float = Field(0.02, gt=0, le=100, allow_inf_nan=False, description="highest rate of muon")
+    muon_momentum: float = Field(0.95, ge=0, lt=1, allow_inf_nan=False, description="momentum of muon")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning rate over the steps (or the minutes, whichever is further on)"
     )
@@ -88,7 +119,9 @@ class TrainingSettings(Section):
     warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear rise to the learning rate")
     weight_decay: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="decoupled weight decay")
     clip_norm: float = Field(5.0, gt=0, allow_inf_nan=False, description="largest global gradient norm")
-    eval_interval: int = Field(500, ge=1, le=10**9, description="steps between evaluations on validation text")
+    eval_interval: int = Field(
+        500, ge=0, le=10**9, description="steps between evaluations on validation text; 0: once a pass over the text"
+    )
     eval_tokens: int = Field(2_000_000, ge=1, description="validation tokens an evaluation reads at most")
     checkpoint_interval: int = Field(500, ge=1, le=10**9, description="steps between checkpoints")
     patience: int = Field(20, ge=0, le=10**9, description="evaluations without a better one before stopping; 0: never")
@@ -249,6 +282,8 @@ def validation_problems(error: ValidationError, known: list[str] | None = None) 
         name = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             problems.append(f"there is no setting named {name!r} ({suggestion(name, known)})")
+        elif item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):  # of several settings
+            problems.append(item["msg"].removeprefix("Value error, "))
         else:
             rule = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
             problems.append(f"{name} = {_shown(item['input'])} {rule[0].lower()}{rule[1:]}")

@@ -13,8 +13,8 @@ from unrolled.nn import LanguageModel
 B, T, V, RATE = 5, 60, 11, 0.3
 
 
-def model(layers: int = 1, dropout: float = RATE) -> LanguageModel:
-    settings = ModelSettings(embedding_size=4, hidden_size=7, layers=layers, dropout=dropout)
+def model(layers: int = 1, dropout: float = RATE, **settings) -> LanguageModel:
+    settings = ModelSettings(embedding_size=4, hidden_size=7, layers=layers, dropout=dropout, **settings)
     return LanguageModel(settings, V, torch.Generator().manual_seed(1)).double()
 
 
@@ -79,3 +79,41 @@ def test_no_gradient_flows_through_what_was_dropped():
     h, _ = drops.hidden(ids(), generator=generator())
     (bias,) = torch.autograd.grad(h[-1][lost].sum(), drops.layers[0].bias)
     assert not bias.any()  # ... and what was dropped passes none of it on
+
+
+def test_the_last_layer_may_have_a_rate_of_its_own():
+    for two in (model(layers=2, output_dropout=0.0), model(layers=2, dropout=0.0, output_dropout=RATE)):
+        one, last = two.settings.dropout, two.settings.output_dropout
+        h, state = two.hidden(ids(), generator=generator())
+        plain = two.hidden(ids())[1]
+        assert (h == 0).any() == (last > 0)
+        assert torch.equal(plain.h[1], state.h[1]) == (one == 0)
+
+
+def test_a_locked_mask_is_one_for_all_steps_of_a_row_and_differs_between_rows():
+    locked, _ = model(dropout_kind="locked").hidden(ids(), generator=generator())
+    zero = locked == 0  # (T, B, H)
+    assert torch.equal(zero, zero[:1].expand_as(zero))
+    assert not torch.equal(zero[0, 0], zero[0, 1])
+    fresh, _ = model().hidden(ids(), generator=generator())
+    assert not torch.equal((fresh == 0)[0], (fresh == 0)[1])
+
+
+@pytest.mark.parametrize("kind", ["elementwise", "locked"])
+def test_embeddings_are_dropped_where_a_token_stands_and_not_for_all_of_its_kind(kind):
+    drops = model(dropout=0.0, input_dropout=RATE, dropout_kind=kind)
+    same = torch.full((T, B), 3)  # one token everywhere: a table would give every place the same mask
+    seen = []
+    project = drops.layers[0].project
+    drops.layers[0].project = lambda x: seen.append(x) or project(x)
+    drops.hidden(same, generator=generator())
+    embedding = drops.embedding[3]
+    zero = seen[0] == 0
+    torch.testing.assert_close(seen[0][~zero], (embedding / (1 - RATE)).expand(T, B, 4)[~zero])
+    assert not torch.equal(zero[0, 0], zero[0, 1])
+    assert torch.equal(zero[0], zero[1]) == (kind == "locked")
+
+
+def test_embeddings_are_whole_without_a_generator():
+    with_rate, without = model(input_dropout=RATE), model()
+    assert torch.equal(with_rate.hidden(ids())[0], without.hidden(ids())[0])

@@ -72,3 +72,13 @@ def test_the_initial_weights_fill_their_bound(initialization, input_bound, recur
         assert 0.99 * bound < weight.abs().max().item() <= bound * (1 + 1e-6)
         deviation = bound / math.sqrt(3 * weight.numel())  # of the mean of as many uniform numbers
         assert abs(weight.mean().item()) < 6 * deviation
+
+
+def test_orthogonal_recurrent_weights_keep_every_length_gate_by_gate():
+    layer = LSTMLayer(40, 64, torch.Generator().manual_seed(5), "orthogonal")
+    for gate in layer.w_hh.detach().chunk(4, dim=1):
+        torch.testing.assert_close(gate @ gate.t(), torch.eye(64), rtol=0, atol=1e-5)
+    glorot = LSTMLayer(40, 64, torch.Generator().manual_seed(5), "glorot")
+    assert torch.equal(layer.w_ih, glorot.w_ih)  # 40 by 64 is no rotation
+    first, second = layer.w_hh.detach()[:, :64], layer.w_hh.detach()[:, 64:128]
+    assert not torch.equal(first, second)

@@ -31,7 +31,7 @@ class TorchModel(nn.Module):
     def named(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Translate our weights, or their gradients, to torch's names and layout."""
         theirs = {"embedding.weight": ours["embedding"]}
-        theirs |= {"output.weight": ours["output_weight"], "output.bias": ours["output_bias"]}
+        theirs |= {"output.weight": ours.get("output_weight", ours["embedding"]), "output.bias": ours["output_bias"]}
         for k in range(sum(name.endswith("w_hh") for name in ours)):
             theirs[f"lstm.weight_ih_l{k}"] = ours[f"layers.{k}.w_ih"].t()
             theirs[f"lstm.weight_hh_l{k}"] = ours[f"layers.{k}.w_hh"].t()
@@ -46,7 +46,7 @@ class TorchModel(nn.Module):
 
 def random_model(vocabulary: int = SMALL, layers: int = 1, kernel=None, **settings) -> LanguageModel:
     generator = torch.Generator().manual_seed(vocabulary + layers)
-    settings = ModelSettings(embedding_size=E, hidden_size=H, layers=layers, **settings)
+    settings = ModelSettings(**{"embedding_size": E, "hidden_size": H, "layers": layers, **settings})
     model = LanguageModel(settings, vocabulary, generator, kernel).double()
     with torch.no_grad():
         for parameter in model.parameters():  # no weight is zero
@@ -87,6 +87,21 @@ def test_logits_state_loss_and_all_gradients_equal_a_model_of_torch(vocabulary, 
     for name, parameter in theirs.named_parameters():
         if "bias_hh" not in name:
             torch.testing.assert_close(gradients[name], parameter.grad, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("vocabulary", [SMALL, LARGE])
+def test_tied_weights_are_embedding_and_output_layer_at_once_and_get_the_gradients_of_both(vocabulary):
+    model = random_model(vocabulary, 2, embedding_size=H, tying="tied")
+    assert "output_weight" not in model.state_dict()
+    theirs, ids, state = TorchModel(model), random_ids(vocabulary, T + 1), random_state(2)
+    loss, _ = model.loss_nats(ids[:, :-1], ids[:, 1:], state)
+    logits, _ = theirs(ids[:, :-1], state)
+    expected = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+    assert_same((loss,), (expected,))
+    loss.backward()
+    expected.backward()
+    both = theirs.embedding.weight.grad + theirs.output.weight.grad
+    torch.testing.assert_close(model.embedding.grad, both, rtol=0, atol=1e-10)
 
 
 def test_a_vocabulary_is_tabulated_only_where_it_is_no_larger_than_the_batch(monkeypatch):
@@ -151,9 +166,12 @@ def test_hidden_states_come_with_time_first():
     assert_same(model.logits(h).transpose(0, 1), model(ids)[0])
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_the_shapes_are_those_of_the_weights(layers):
-    model = random_model(layers=layers)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"layers": 3}, {"embedding_size": H, "tying": "tied"}, {"embedding_size": H, "initialization": "orthogonal"}],
+)
+def test_the_shapes_are_those_of_the_weights(settings):
+    model = random_model(**settings)
     shapes = LanguageModel.shapes(model.settings, SMALL)
     assert shapes == {name: weight.shape for name, weight in model.state_dict().items()}
 

@@ -288,13 +288,13 @@ CHECKPOINT_DAMAGES = {
         "does not fit",
     ),
     "weight not a number": (edit_checkpoint(lambda t: t["model.output_bias"].fill_(torch.nan)), "does not fit"),
-    "moment missing": (edit_checkpoint(lambda t: t.pop("optimiser.0.exp_avg")), "does not fit"),
+    "moment missing": (edit_checkpoint(lambda t: t.pop("optimiser.adam.0.exp_avg")), "does not fit"),
     "moment of another shape": (
-        edit_checkpoint(lambda t: t.update({"optimiser.0.exp_avg": torch.ones(2)})),
+        edit_checkpoint(lambda t: t.update({"optimiser.adam.0.exp_avg": torch.ones(2)})),
         "does not fit",
     ),
     "moments of one weight missing": (
-        edit_checkpoint(lambda t: [t.pop(name) for name in list(t) if name.startswith("optimiser.0.")]),
+        edit_checkpoint(lambda t: [t.pop(name) for name in list(t) if name.startswith("optimiser.adam.0.")]),
         "does not fit",
     ),
     "generator missing": (edit_checkpoint(lambda t: t.pop("batches.generator")), "does not fit"),

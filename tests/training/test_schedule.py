@@ -3,18 +3,18 @@
 import pytest
 
 from unrolled.config import TrainingSettings
-from unrolled.training.schedule import learning_rate, share_done
+from unrolled.training.schedule import rate_share, share_done
 
 
 def test_the_constant_rate_is_constant_after_a_linear_rise():
     settings = TrainingSettings(learning_rate=0.4, warmup_steps=4)
-    assert [learning_rate(settings, step, 0.9) for step in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+    assert [0.4 * rate_share(settings, step, 0.9) for step in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
 
 
 @pytest.mark.parametrize(("share", "rate"), [(0.0, 0.4), (0.5, 0.22), (1.0, 0.04), (1 / 3, 0.31)])
 def test_the_cosine_falls_from_the_rate_to_its_last_share(share, rate):
     settings = TrainingSettings(learning_rate=0.4, schedule="cosine", final_rate_fraction=0.1)
-    assert learning_rate(settings, 7, share) == pytest.approx(rate)
+    assert 0.4 * rate_share(settings, 7, share) == pytest.approx(rate)
 
 
 def test_the_share_is_that_of_the_steps_or_of_the_minutes_whichever_is_further_on():

@@ -12,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import TINY
 from unrolled import load
 from unrolled.errors import UserError
 from unrolled.runs import read_checkpoint
-from unrolled.training import Evaluated, Note, Started, Stepped, resume
+from unrolled.training import Evaluated, Note, Started, Stepped, resume, train
 
 
 def notes(seen):
@@ -156,3 +157,25 @@ def test_the_card_and_the_configuration_name_texts_without_their_folders(train_t
         assert json.loads(config)["corpus"]["names"] == [["a.txt"], ["corpus"], ["b.csv:text"], ["corpus"]][number]
         assert str(tmp_path) not in config + card
         assert "deep" not in config + card
+
+
+def test_an_interval_of_zero_evaluates_once_a_pass_and_steps_that_are_asked_for_win_over_passes(train_tiny):
+    seen = []
+    settings = {"training.batching": "streams", "training.epochs": 99, "training.eval_interval": 0}
+    train_tiny(settings={**settings, "training.window": 50}, listener=seen.append)
+    started = next(event for event in seen if isinstance(event, Started))
+    per_pass = -(-((started.train_tokens - 1) // started.batch_size) // started.window)
+    evaluated = [event.entry["step"] for event in seen if isinstance(event, Evaluated)]
+    assert started.steps == 24
+    assert evaluated == [*range(per_pass, 25, per_pass), *([24] if 24 % per_pass else [])]
+
+
+def test_passes_win_over_the_steps_of_a_preset(story, tmp_path):
+    seen, settings = [], {name: value for name, value in TINY.items() if name != "training.steps"}
+    asked = {**settings, "training.batching": "streams", "training.epochs": 2.5, "training.eval_interval": 0}
+    train(story, tmp_path / "run", preset="stories", settings=asked, listener=seen.append)
+    started = next(event for event in seen if isinstance(event, Started))
+    per_pass = -(-((started.train_tokens - 1) // started.batch_size) // started.window)
+    assert started.steps == -(-5 * per_pass // 2)
+    evaluated = [event.entry["step"] for event in seen if isinstance(event, Evaluated)]
+    assert evaluated == [per_pass, 2 * per_pass, started.steps]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.kernels import Kernel, KernelInput, Projected, TableLookup
+from unrolled.kernels.contract import split_gates
 
 FORGET_BIAS = 1.0  # starts by remembering (Gers et al. 2000; Jozefowicz et al. 2015)
 
@@ -61,10 +62,15 @@ def initialize(weight: Tensor, initialization: str, generator: torch.Generator |
     """Fill the weights of four gates, (I, 4H), and return them.
 
     glorot: each gate's matrix uniform in +-sqrt(6 / (I + H)) (Glorot and Bengio 2010, equation 16).
+    orthogonal: each gate's matrix orthogonal where it is square (Saxe et al. 2014), as glorot where it is not.
     uniform: all uniform in +-1/sqrt(H), as `torch.nn.LSTM` begins.
     """
-    if initialization not in ("glorot", "uniform"):
-        raise ValueError(f"initialization is glorot or uniform, got {initialization!r}")
+    if initialization not in ("glorot", "uniform", "orthogonal"):
+        raise ValueError(f"initialization is glorot, orthogonal or uniform, got {initialization!r}")
     inputs, hidden_size = weight.shape[0], weight.shape[1] // 4
-    bound = math.sqrt(6 / (inputs + hidden_size)) if initialization == "glorot" else 1 / math.sqrt(hidden_size)
+    if initialization == "orthogonal" and inputs == hidden_size:
+        for gate in split_gates(weight):
+            gate.copy_(nn.init.orthogonal_(torch.empty(inputs, hidden_size), generator=generator))
+        return weight
+    bound = 1 / math.sqrt(hidden_size) if initialization == "uniform" else math.sqrt(6 / (inputs + hidden_size))
     return weight.uniform_(-bound, bound, generator=generator)

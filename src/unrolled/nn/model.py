@@ -16,8 +16,11 @@ from torch.nn import functional
 
 from unrolled.config import ModelSettings
 from unrolled.kernels import Kernel, KernelInput, select_kernel
+from unrolled.nn.dropout import drop
 from unrolled.nn.layer import LSTMLayer
 from unrolled.nn.state import State
+
+TIED_BOUND = 0.1
 
 
 class LanguageModel(nn.Module):
@@ -46,8 +49,14 @@ class LanguageModel(nn.Module):
         self.layers = nn.ModuleList(
             LSTMLayer(E if k == 0 else H, H, generator, settings.initialization) for k in range(settings.layers)
         )
-        bound = 1 / math.sqrt(H)
-        self.output_weight = nn.Parameter(torch.empty(vocabulary_size, H).uniform_(-bound, bound, generator=generator))
+        if settings.tying == "tied":
+            # The rows are output weights too (Press and Wolf 2017), and those begin small.
+            nn.init.uniform_(self.embedding, -TIED_BOUND, TIED_BOUND, generator=generator)
+        else:
+            bound = 1 / math.sqrt(H)
+            self.output_weight = nn.Parameter(
+                torch.empty(vocabulary_size, H).uniform_(-bound, bound, generator=generator)
+            )
         self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
 
     @staticmethod
@@ -84,15 +93,20 @@ class LanguageModel(nn.Module):
         after: list[tuple[Tensor, Tensor]] = []
         below = ids  # what a layer reads: tokens, then hidden states (T, B, H)
         for k, layer in enumerate(self.layers):
-            inputs = layer.project(below) if k else self._first_inputs(below)
+            inputs = layer.project(below) if k else self._first_inputs(below, generator)
             h, h_last, c_last = layer(inputs, state.h[k], state.c[k], self.kernel)
             after.append((h_last, c_last))
-            below = self._dropout(h, generator)
+            below = drop(h, self._dropout_after(k), self.settings.dropout_kind, generator)
         return below, State.stack(after)
+
+    @property
+    def output_matrix(self) -> Tensor:
+        """The weights of the output layer, (V, H): the embedding where the two are tied."""
+        return self.embedding if self.settings.tying == "tied" else self.output_weight
 
     def logits(self, h: Tensor) -> Tensor:
         """Return the logits (..., V) of hidden states (..., H)."""
-        return functional.linear(h, self.output_weight, self.output_bias)
+        return functional.linear(h, self.output_matrix, self.output_bias)
 
     def loss_nats(
         self, inputs: Tensor, targets: Tensor, state: State | None = None, generator: torch.Generator | None = None
@@ -106,17 +120,19 @@ class LanguageModel(nn.Module):
         """Return the number of trained numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _first_inputs(self, ids: Tensor) -> KernelInput:
-        """Tabulate the vocabulary where it is smaller than the batch's tokens, else embed and project them."""
-        first = self.layers[0]
-        if self.vocabulary_size <= ids.numel():
-            return first.tabulate(self.embedding, ids)
-        return first.project(functional.embedding(ids, self.embedding))
+    def _first_inputs(self, ids: Tensor, generator: torch.Generator | None) -> KernelInput:
+        """Tabulate the vocabulary where it is smaller than the batch's tokens, else embed and project them.
 
-    def _dropout(self, h: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Drop activations (Srivastava et al. 2014), masks from the caller's generator so that a run can be resumed."""
-        rate = self.settings.dropout
-        if generator is None or rate == 0:
-            return h
-        keep = torch.empty(h.shape, device=generator.device).bernoulli_(1 - rate, generator=generator)
-        return h * (keep.to(h.device) / (1 - rate))
+        A table has one row a token, whereas dropout differs wherever the token occurs.
+        """
+        first, rate = self.layers[0], self.settings.input_dropout
+        is_dropped = generator is not None and rate > 0
+        if self.vocabulary_size <= ids.numel() and not is_dropped:
+            return first.tabulate(self.embedding, ids)
+        embedded = functional.embedding(ids, self.embedding)
+        return first.project(drop(embedded, rate, self.settings.dropout_kind, generator))
+
+    def _dropout_after(self, layer: int) -> float:
+        settings = self.settings
+        is_last = layer == len(self.layers) - 1
+        return settings.output_dropout if is_last and settings.output_dropout is not None else settings.dropout

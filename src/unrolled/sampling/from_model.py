@@ -12,7 +12,7 @@ from unrolled.sampling.stepper import NumpyDecoder
 def decoder_of(model: LanguageModel) -> NumpyDecoder:
     """Return a decoder with a copy of the model's weights, on the CPU, whatever the model's device."""
     layers = [(_array(layer.w_ih), _array(layer.w_hh), _array(layer.bias)) for layer in model.layers]
-    return NumpyDecoder(_array(model.embedding), layers, _array(model.output_weight), _array(model.output_bias))
+    return NumpyDecoder(_array(model.embedding), layers, _array(model.output_matrix), _array(model.output_bias))
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""The optimiser and its state as plain tensors, so that a checkpoint needs no pickle.
+"""The optimisers of a model's parameters as one, and their state as plain tensors: a checkpoint needs no pickle.
 
-Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980) with decoupled weight decay (Loshchilov and Hutter 2019); at
-a weight decay of 0 that is Adam itself.
+adam: Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980) with decoupled weight decay (Loshchilov and Hutter
+      2019) for every parameter; at a weight decay of 0 that is Adam itself.
+muon: `unrolled.training.muon` for the layers' matrices, Adam as above for embedding, output layer and biases.
 """
 
 from __future__ import annotations
@@ -10,47 +11,86 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.config import TrainingSettings
+from unrolled.training.muon import Muon
+
+STATE = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum"}}
 
 
-def make_optimiser(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return the optimiser of all of the model's parameters."""
-    return torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.999), eps=1e-8
-    )
+class Optimiser:
+    """Every optimiser of a model, stepping together.
 
-
-def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Use this rate from the next step on."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as `<parameter index>.<name>` tensors."""
-    state = optimiser.state_dict()["state"]
-    return {f"{index}.{name}": torch.as_tensor(value) for index, kept in state.items() for name, value in kept.items()}
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` gave.
-
-    Raises:
-        ValueError: the tensors are those of another optimiser or another model.
+    Args:
+        model: the model whose parameters are trained.
+        settings: which optimiser, its rates, its decay.
     """
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    _check_fits(state, [p for group in optimiser.param_groups for p in group["params"]])
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+    def __init__(self, model: nn.Module, settings: TrainingSettings):
+        named = dict(model.named_parameters())
+        gates = {name for name in named if name.endswith(("w_ih", "w_hh"))} if settings.optimizer == "muon" else set()
+        self.parts: dict[str, torch.optim.Optimizer] = {
+            "adam": torch.optim.AdamW(
+                [parameter for name, parameter in named.items() if name not in gates],
+                lr=settings.learning_rate,
+                weight_decay=settings.weight_decay,
+                betas=(0.9, settings.adam_beta2),
+                eps=1e-8,
+            )
+        }
+        if gates:
+            self.parts["muon"] = Muon(
+                [named[name] for name in sorted(gates)],
+                lr=settings.muon_learning_rate,
+                momentum=settings.muon_momentum,
+                weight_decay=settings.weight_decay,
+            )
+        self._highest_rates = {name: part.param_groups[0]["lr"] for name, part in self.parts.items()}
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for part in self.parts.values():
+            part.zero_grad()
+
+    def step(self, share: float = 1.0) -> None:
+        """Make one step at this share of the highest learning rates."""
+        for name, part in self.parts.items():
+            part.param_groups[0]["lr"] = share * self._highest_rates[name]
+            part.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state as `<optimiser>.<parameter index>.<name>` tensors."""
+        return {
+            f"{part}.{index}.{name}": torch.as_tensor(value)
+            for part, optimiser in self.parts.items()
+            for index, kept in optimiser.state_dict()["state"].items()
+            for name, value in kept.items()
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave.
+
+        Raises:
+            ValueError: the tensors are those of another optimiser or another model.
+        """
+        states: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in self.parts}
+        for name, tensor in tensors.items():
+            part, index, key = name.split(".")
+            if part not in states:
+                raise ValueError(f"the state of an optimiser named {part} is not this run's")
+            states[part].setdefault(int(index), {})[key] = tensor
+        if len({bool(state) for state in states.values()}) > 1:
+            raise ValueError("the state of an optimiser is missing")
+        for name, state in states.items():
+            part = self.parts[name]
+            _check_fits(name, state, [p for group in part.param_groups for p in group["params"]])
+            part.load_state_dict({**part.state_dict(), "state": state})
 
 
-def _check_fits(state: dict[int, dict[str, Tensor]], parameters: list[Tensor]) -> None:
+def _check_fits(part: str, state: dict[int, dict[str, Tensor]], parameters: list[Tensor]) -> None:
     """PyTorch takes any state and fails, or goes wrong, at the next step."""
     if state and set(state) != set(range(len(parameters))):
-        raise ValueError("the optimiser's state is that of other parameters")
+        raise ValueError(f"the state of {part} is that of other parameters")
     for index, kept in state.items():
-        if set(kept) != {"step", "exp_avg", "exp_avg_sq"}:
-            raise ValueError(f"the optimiser's state of parameter {index} is not Adam's")
-        if any(kept[name].shape != parameters[index].shape for name in ("exp_avg", "exp_avg_sq")):
-            raise ValueError(f"the optimiser's state of parameter {index} has another shape")
+        if set(kept) != STATE[part]:
+            raise ValueError(f"the state of parameter {index} is not that of {part}")
+        if any(kept[name].shape != parameters[index].shape for name in STATE[part] - {"step"}):
+            raise ValueError(f"the state of parameter {index} has another shape")

@@ -20,10 +20,10 @@ def share_done(settings: TrainingSettings, step: int, seconds: float) -> float:
     return min(1.0, max(by_steps, by_time))
 
 
-def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:
-    """Return the rate of the step after `step` steps, with `share` of the training done."""
+def rate_share(settings: TrainingSettings, step: int, share: float) -> float:
+    """Return the rate of the step after `step` steps, with `share` of the training done, as a share of the highest."""
     rise = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     if settings.schedule == "constant":
-        return rise * settings.learning_rate
+        return rise
     q = settings.final_rate_fraction
-    return rise * settings.learning_rate * (q + (1 - q) * 0.5 * (1 + math.cos(math.pi * share)))
+    return rise * (q + (1 - q) * 0.5 * (1 + math.cos(math.pi * share)))

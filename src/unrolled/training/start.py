@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -97,6 +98,7 @@ def train(
         tokenizer=None if base is None else base.tokenizer,
         stdin=stdin,
     )
+    chosen = _in_steps(chosen, corpus, "training.steps" in (settings or {}))
     config = _config(chosen, corpus, preset or DEFAULT_PRESET, _texts(sources), command, base)
     folder.begin(config, corpus.tokenizer, force)
     about = {
@@ -218,6 +220,18 @@ def _batcher(corpus: Corpus, settings: Settings) -> tuple[RandomWindows | Stream
         return Streams(corpus.train.ids, batch_size, window), note
     generator = torch.Generator().manual_seed(training.seed + 1)
     return RandomWindows(corpus.train.ids, batch_size, window, generator), note
+
+
+def _in_steps(chosen: Settings, corpus: Corpus, steps_asked: bool) -> Settings:
+    """Turn passes over the text into steps; steps that were asked for win over the passes of a preset."""
+    training = chosen.training
+    per_epoch = _batcher(corpus, chosen)[0].batches_per_epoch
+    changes: dict[str, Any] = {}
+    if training.epochs is not None:
+        changes = {"epochs": None} if steps_asked else {"steps": math.ceil(training.epochs * per_epoch)}
+    if training.eval_interval == 0:
+        changes["eval_interval"] = per_epoch
+    return chosen.model_copy(update={"training": training.model_copy(update=changes)})
 
 
 def _open_base(folder: RunFolder) -> Base:

@@ -41,8 +41,8 @@ from unrolled.sampling import decoder_of, generate
 from unrolled.training.events import Evaluated, Finished, Listener, Previewed, RolledBack, Stepped
 from unrolled.training.guard import LossGuard
 from unrolled.training.interrupts import stop_on_signals
-from unrolled.training.optimiser import make_optimiser, optimiser_tensors, restore_optimiser, set_learning_rate
-from unrolled.training.schedule import learning_rate, share_done
+from unrolled.training.optimiser import Optimiser
+from unrolled.training.schedule import rate_share, share_done
 from unrolled.units import bits_per_unit, perplexity
 
 LOWEST_RATE_FACTOR = 2**-12
@@ -110,7 +110,7 @@ class Trainer:
         self.job = job
         self.tell = listener
         self.device = job.model.embedding.device
-        self.optimiser = make_optimiser(job.model, job.settings)
+        self.optimiser = Optimiser(job.model, job.settings)
         self.dropout = torch.Generator().manual_seed(job.settings.seed + 2)  # of the CPU: any device goes on
         self.at = TrainingState()
         self.guard = LossGuard(job.settings.spike_factor)
@@ -186,14 +186,13 @@ class Trainer:
             self._roll_back(problem)
             return False
         share = share_done(self.job.settings, self.at.step, self.at.seconds)
-        set_learning_rate(self.optimiser, self._rate(share))
-        self.optimiser.step()
+        self.optimiser.step(self._rate_share(share))
         self.state = state.detach()
         self._count(loss_nats, targets.numel(), time.perf_counter() - started)
         return True
 
-    def _rate(self, share: float) -> float:
-        return learning_rate(self.job.settings, self.at.step, share) * self.at.rate_factor
+    def _rate_share(self, share: float) -> float:
+        return rate_share(self.job.settings, self.at.step, share) * self.at.rate_factor
 
     def _count(self, loss_nats: float, tokens: int, seconds: float) -> None:
         at = self.at
@@ -253,7 +252,8 @@ class Trainer:
             "valid_perplexity": perplexity(valid_loss_nats),
             "valid_bits_per_char": valid_bits_per_char,
             "tokens_per_second": round(self._tokens_per_second(), 1),
-            "learning_rate": self._rate(share_done(self.job.settings, at.step, at.seconds)),
+            "learning_rate": self.job.settings.learning_rate
+            * self._rate_share(share_done(self.job.settings, at.step, at.seconds)),
         }
 
     def _preview(self) -> None:
@@ -281,7 +281,7 @@ class Trainer:
         self.at.mean_loss_nats, self.at.guarded_steps = self.guard.mean_nats, self.guard.steps
         parts = {
             "model": self.job.model.state_dict(),
-            "optimiser": optimiser_tensors(self.optimiser),
+            "optimiser": self.optimiser.tensors(),
             "batches": self.job.batcher.position(),
             "dropout": {"generator": self.dropout.get_state()},
             "state": {} if self.state is None else self.state._asdict(),
@@ -313,7 +313,7 @@ class Trainer:
             raise ValueError("the weights are not finite numbers")
         self.at = TrainingState.of(checkpoint)
         self.job.model.load_state_dict(weights)
-        restore_optimiser(self.optimiser, {k: t.clone() for k, t in checkpoint.part("optimiser").items()})
+        self.optimiser.restore({k: t.clone() for k, t in checkpoint.part("optimiser").items()})
         self.guard = LossGuard(self.job.settings.spike_factor, self.at.mean_loss_nats, self.at.guarded_steps)
 
     def _state_in(self, checkpoint: Checkpoint) -> State | None:
