@@ -227,3 +227,16 @@ def test_another_number_of_threads_is_noted(train_tiny, tmp_path):
     finally:
         torch.set_num_threads(1)
     assert any(isinstance(event, Note) and "with 1 threads and goes on with 2" in event.text for event in seen)
+
+
+def test_a_run_in_training_is_neither_gone_on_with_nor_replaced_by_another_process(train_tiny, story, tmp_path):
+    refused = []
+
+    def try_both():
+        again = f"from unrolled.training import *; train({str(story)!r}, {str(tmp_path / 'run')!r}, force=True)"
+        for program in (again, f"from unrolled.training import *; resume({str(tmp_path / 'run')!r})"):
+            refused.append(python(program).stderr)
+
+    train_tiny(listener=at_step(9, try_both))
+    assert len(refused) == 2
+    assert all("Another process is training" in message for message in refused)

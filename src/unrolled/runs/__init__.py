@@ -8,6 +8,7 @@ README.md           the model card
 checkpoints/        last.safetensors: all that is needed to go on exactly
 """
 
+from unrolled.runs.alone import alone_in
 from unrolled.runs.atomic import write_atomically
 from unrolled.runs.card import write_card
 from unrolled.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -21,6 +22,7 @@ __all__ = [
     "Checkpoint",
     "RunConfig",
     "RunFolder",
+    "alone_in",
     "append_metrics",
     "draw_loss",
     "keep_metrics_up_to",

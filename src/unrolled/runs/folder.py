@@ -19,6 +19,14 @@ from unrolled.text import Tokenizer, load_tokenizer
 
 KIND = "unrolled-run"
 MAX_CONFIG_BYTES = 1_000_000
+OPTIONAL = {
+    "corpus": dict,
+    "made_with": dict,
+    "created": str,
+    "command": str,
+    "imported_from": dict,
+    "warnings": list,
+}
 OUR_FILES = (
     "config.json",
     "tokenizer.json",
@@ -43,6 +51,8 @@ class RunConfig:
     created: str = ""
     command: str = ""
     fine_tuned_from: str | None = None
+    imported_from: dict[str, str] = field(default_factory=dict)  # the checkpoint from elsewhere, if it was one
+    warnings: list[str] = field(default_factory=list)  # what everyone who uses the model should know
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `config.json`."""
@@ -65,16 +75,30 @@ class RunConfig:
             for key, kind in (("vocabulary_size", int), ("tokenizer_sha256", str))
             if type(values.get(key)) is not kind
         ]
-        problems += _corpus_problems(values.get("corpus"))
+        problems += _corpus_problems(values.get("corpus")) + _text_problems(values)
         if problems:
             raise UserError("; ".join(problems) + ".")
         optional = {
             key: values[key]
-            for key, kind in (("corpus", dict), ("made_with", dict), ("created", str), ("command", str))
+            for key, kind in OPTIONAL.items()
             if isinstance(values.get(key), kind)
         }
         names = {key: values[key] for key in ("preset", "fine_tuned_from") if isinstance(values.get(key), str)}
         return cls(settings, values["vocabulary_size"], values["tokenizer_sha256"], **optional, **names)
+
+
+def _text_problems(values: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the sentences and names that are shown as they are."""
+    warnings, imported_from = values.get("warnings", []), values.get("imported_from", {})
+    texts = {
+        "warnings": warnings if isinstance(warnings, list) else [None],
+        "imported_from": list(imported_from.values()) if isinstance(imported_from, dict) else [None],
+    }
+    return [
+        f"{key} is of a wrong type in config.json"
+        for key, entries in texts.items()
+        if not all(isinstance(entry, str) for entry in entries)
+    ]
 
 
 def _corpus_problems(corpus: Any) -> list[str]:
@@ -106,8 +130,19 @@ class RunFolder:
         """The run's name: that of its directory."""
         return self.path.resolve().name
 
+    def make(self) -> None:
+        """Make the directory, where there is none.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def begin(self, config: RunConfig, tokenizer: Tokenizer, force: bool = False) -> None:
-        """Make the directory and write the files that do not change while training.
+        """Write the files that do not change while training.
 
         Raises:
             UserError: a run stands there already and `force` is not set, or something that is not a run.
@@ -119,9 +154,10 @@ class RunFolder:
             self.write_config(config)  # first: from now on this is a run, which --force may replace
             tokenizer.save(self.path)
         except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be written ({error.strerror}); choose another folder with --out."
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self.path} cannot be written ({error.strerror}); choose another folder with --out.")
 
     def refuse_to_overwrite(self, force: bool) -> None:
         """Raise a `UserError` where a run cannot be begun: one stands there and `force` is not set, or other files."""

@@ -23,6 +23,7 @@ from unrolled.runs import (
     Checkpoint,
     RunConfig,
     RunFolder,
+    alone_in,
     draw_loss,
     read_checkpoint,
     read_metrics,
@@ -100,13 +101,15 @@ def train(
     )
     chosen = _in_steps(chosen, corpus, "training.steps" in (settings or {}))
     config = _config(chosen, corpus, preset or DEFAULT_PRESET, _texts(sources), command, base)
-    folder.begin(config, corpus.tokenizer, force)
     about = {
         "sources": [_absolute(source) for source in _texts(sources)],
         "valid_sources": [_absolute(source) for source in _texts(valid)],
         "cache_key": corpus.cache_key,
     }
-    return _run(folder, config, corpus, about, listener, None if base is None else base.weights)
+    folder.make()
+    with alone_in(folder.path):
+        folder.begin(config, corpus.tokenizer, force)
+        return _run(folder, config, corpus, about, listener, None if base is None else base.weights)
 
 
 def resume(
@@ -140,9 +143,10 @@ def resume(
         config = _with_training(config, device=device)
     _check_machine(config.settings)
     corpus = _same_corpus(about, config, tokenizer)
-    folder.remove_leftovers()
-    folder.write_config(config)
-    return _run(folder, config, corpus, about, listener, checkpoint=checkpoint)
+    with alone_in(folder.path):
+        folder.remove_leftovers()
+        folder.write_config(config)
+        return _run(folder, config, corpus, about, listener, checkpoint=checkpoint)
 
 
 def _run(

@@ -1,0 +1,49 @@
+"""One process at a time trains a run: two would write each other's checkpoints.
+
+The run's directory itself is locked (flock), so that nothing is left behind and the lock ends with the process, however
+that ends. Where the system or the file system has no such lock (Windows, some network drives), none is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from unrolled.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in this directory, which must exist.
+
+    Raises:
+        UserError: one trains there at the moment.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, folder)
+        yield
+    finally:
+        os.close(handle)  # which unlocks
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise UserError(
+                f"Another process is training {folder} at the moment; wait for it or stop it, or choose another folder "
+                "with --out."
+            ) from None
