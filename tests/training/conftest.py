@@ -23,6 +23,7 @@ def train_tiny(story, tmp_path):
     """Train a small model: dotted settings, and any argument of `train`."""
 
     def call(out="run", settings=None, **arguments):
+        arguments.setdefault("preset", "stories")  # the plainest: Adam at a constant rate
         return train(
             arguments.pop("sources", story), tmp_path / out, settings={**TINY, **(settings or {})}, **arguments
         )

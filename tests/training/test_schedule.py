@@ -11,6 +11,14 @@ def test_the_constant_rate_is_constant_after_a_linear_rise():
     assert [0.4 * rate_share(settings, step, 0.9) for step in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
 
 
+def test_a_warm_up_by_share_rises_from_the_first_step_on_and_is_over_at_its_share():
+    settings = TrainingSettings(steps=100, warmup_fraction=0.05)
+    rises = [rate_share(settings, step, step / 100) for step in range(7)]
+    assert rises == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1])
+    both = TrainingSettings(steps=100, warmup_fraction=0.05, warmup_steps=10)
+    assert rate_share(both, 4, 0.04) == pytest.approx(0.5)  # the longer of the two
+
+
 @pytest.mark.parametrize(("share", "rate"), [(0.0, 0.4), (0.5, 0.22), (1.0, 0.04), (1 / 3, 0.31)])
 def test_the_cosine_falls_from_the_rate_to_its_last_share(share, rate):
     settings = TrainingSettings(learning_rate=0.4, schedule="cosine", final_rate_fraction=0.1)

@@ -151,10 +151,13 @@ def test_the_card_and_the_configuration_name_texts_without_their_folders(train_t
     shutil.copy(story, folder / "a.txt")
     (folder / "b.csv").write_text('text,who\n"hello there, fox",me\n' * 30)
     monkeypatch.chdir(folder)
-    for number, source in enumerate([str(folder / "a.txt"), ".", "../corpus/b.csv:text", str(folder) + "/"]):
+    (folder / "b.JSONL").write_text('{"text": "hello there, fox"}\n' * 30)
+    names = [["a.txt"], ["corpus"], ["b.csv:text"], ["b.JSONL:text"], ["corpus"]]
+    sources = [str(folder / "a.txt"), ".", "../corpus/b.csv:text", f"{folder}/b.JSONL:text", str(folder) + "/"]
+    for number, source in enumerate(sources):
         train_tiny(f"run{number}", {"training.steps": 1}, sources=source, valid=[str(folder / "a.txt")])
         config, card = ((tmp_path / f"run{number}" / name).read_text("utf-8") for name in ("config.json", "README.md"))
-        assert json.loads(config)["corpus"]["names"] == [["a.txt"], ["corpus"], ["b.csv:text"], ["corpus"]][number]
+        assert json.loads(config)["corpus"]["names"] == names[number]
         assert str(tmp_path) not in config + card
         assert "deep" not in config + card
 

@@ -22,8 +22,15 @@ def share_done(settings: TrainingSettings, step: int, seconds: float) -> float:
 
 def rate_share(settings: TrainingSettings, step: int, share: float) -> float:
     """Return the rate of the step after `step` steps, with `share` of the training done, as a share of the highest."""
-    rise = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    rise = _rise(settings, step, share)
     if settings.schedule == "constant":
         return rise
     q = settings.final_rate_fraction
     return rise * (q + (1 - q) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _rise(settings: TrainingSettings, step: int, share: float) -> float:
+    """Return the share of the warm-up that is behind, the longer of the two where there are two; above 0 at once."""
+    by_steps = (step + 1) / settings.warmup_steps if settings.warmup_steps else 1.0
+    by_share = (share + 1 / settings.steps) / settings.warmup_fraction if settings.warmup_fraction else 1.0
+    return min(1.0, by_steps, by_share)
