@@ -1,0 +1,67 @@
+"""The end of a training step: output layer, softmax and cross-entropy in one, a block of tokens at a time.
+
+    z = h W^T + b        loss = sum_n (log sum_v exp z_nv - z_n,target)        dz = softmax(z) - onehot(target)
+    dh = dz W            dW = dz^T h                                            db = sum_n dz_n
+
+The loss is a sum, so dz of a block is known as soon as its logits are: the derivatives are computed on the way forward
+and only scaled on the way back. So the logits of a whole window, the largest tensor of a word model by far, are never
+kept, and each block is still in the cache when it is used again.
+N: tokens, V: vocabulary, H: hidden size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+BLOCK_NUMBERS = 2**18  # logits of a block: a megabyte
+FEWEST_BLOCK_TOKENS = 256  # with fewer, reading W takes longer than multiplying by it
+IGNORED = -100  # as a target: counts for nothing, as in torch.nn.functional.cross_entropy
+
+
+def summed_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Return the summed cross-entropy in nats, a scalar.
+
+    Args:
+        h: hidden states, (N, H).
+        weight: of the output layer, (V, H).
+        bias: of the output layer, (V,).
+        targets: tokens (N,), or `IGNORED`.
+    """
+    is_trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (h, weight, bias))
+    return _SummedCrossEntropy.apply(h, weight, bias, targets, is_trained)
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, is_trained: bool) -> Tensor:
+        total = h.new_zeros(())
+        d_h, d_weight, d_bias = (torch.zeros_like(t) if is_trained else t for t in (h, weight, bias))
+        size = max(FEWEST_BLOCK_TOKENS, BLOCK_NUMBERS // len(weight))
+        for start in range(0, len(h), size):
+            block = slice(start, start + size)
+            nats, dz = _loss_and_dz(torch.addmm(bias, h[block], weight.t()), targets[block])
+            total += nats
+            if is_trained:
+                torch.mm(dz, weight, out=d_h[block])
+                d_weight.addmm_(dz.t(), h[block])
+                d_bias += dz.sum(0)
+        ctx.save_for_backward(d_h, d_weight, d_bias)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, scale: Tensor):
+        return *(derivative.mul_(scale) for derivative in ctx.saved_tensors), None, None  # used once, so in place
+
+
+def _loss_and_dz(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a block's loss and its derivative by the logits z (n, V)."""
+    counts = targets != IGNORED
+    chosen = targets.clamp(min=0).unsqueeze(1)
+    log_p = torch.log_softmax(z, 1)
+    nats = -(log_p.gather(1, chosen).squeeze(1) * counts).sum()
+    dz = log_p.exp_()
+    dz.scatter_add_(1, chosen, dz.new_full((len(dz), 1), -1.0))
+    return nats, dz if counts.all() else dz * counts.unsqueeze(1)
