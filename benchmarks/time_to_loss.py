@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from seeds_model import SeedModel
-from side_by_side import machine_name
 from torch.nn.functional import cross_entropy
 
+from unrolled.bench.rivals import SeedModel
+from unrolled.bench.side_by_side import machine_name
 from unrolled.config import make_settings
 from unrolled.data import RandomWindows, prepare_corpus
 from unrolled.training import train

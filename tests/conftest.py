@@ -30,8 +30,9 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """Keep encoded texts away from the user's cache."""
+    """Keep encoded texts away from the user's cache, and what a server writes from the user's history."""
     monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "unrolled-cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "unrolled-data"))
 
 
 @pytest.fixture
@@ -51,7 +52,13 @@ def trained_once(tmp_path_factory):
     (folder / "story.txt").write_text(STORY, "utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNROLLED_CACHE", str(folder / "cache"))
-        train(folder / "story.txt", folder / "fox", settings=TINY, command="unrolled train story.txt --out fox")
+        train(
+            folder / "story.txt",
+            folder / "fox",
+            preset="stories",
+            settings=TINY,
+            command="unrolled train story.txt --out fox --preset stories",
+        )
     return folder / "fox"
 
 

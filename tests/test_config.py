@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 from pydantic import ValidationError
@@ -98,9 +99,9 @@ def test_typed_values_are_taken_as_they_are():
 
 def test_an_override_goes_over_its_preset_and_a_later_one_over_an_earlier_one():
     overrides = [("model.hidden_size", "7"), ("model.hidden_size", "9")]
-    settings = make_settings("stories-best", overrides)
+    settings = make_settings("stories-fast", overrides)
     assert settings.model.hidden_size == 9
-    assert settings.training == make_settings("stories-best").training
+    assert settings.training == make_settings("stories-fast").training
 
 
 def test_all_problems_are_in_one_message():
@@ -217,7 +218,7 @@ def test_settings_are_frozen():
 
 
 def test_settings_survive_json():
-    settings = make_settings("stories-best", {"sampling.stop": ["a", "\n"], "training.minutes": 3})
+    settings = make_settings("stories-fast", {"sampling.stop": ["a", "\n"], "training.minutes": 3})
     assert settings_from_values(json.loads(settings.model_dump_json())) == settings
 
 
@@ -248,3 +249,22 @@ def test_all_problems_of_decoding_settings_are_in_one_message_by_plain_names():
     assert "did you mean temperature?" in str(caught.value)
     assert any("top_p = 2" in line for line in lines)
     assert any("stop" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"data.split": "records", "data.valid_fraction": 0.6, "data.test_fraction": 0.4}, "below 1, not 0.6 and 0.4"),
+        ({"data.tokenizer": "bpe", "data.vocabulary_size": 256}, "at least 257 .*, not 256"),
+        ({"data.tokenizer": "words"}, "should be 'character', 'word' or 'bpe'"),
+        ({"data.min_count": 0}, "data.min_count"),
+    ],
+)
+def test_data_settings_that_do_not_go_together_are_refused(wrong, words):
+    assert re.search(words, problem_of(overrides=wrong))
+
+
+def test_fractions_of_records_matter_to_records_alone():
+    assert make_settings(overrides={"data.valid_fraction": 0.95}).data.test_fraction == 0.1
+    assert make_settings(overrides={"data.tokenizer": "bpe", "data.vocabulary_size": 257}).data.vocabulary_size == 257
+    assert make_settings(overrides={"data.tokenizer": "word", "data.vocabulary_size": 9}).data.vocabulary_size == 9

@@ -26,6 +26,7 @@ else:
 MAX_HIDDEN_SIZE = 16_384
 MAX_LAYERS = 64
 MAX_SEED = 2**63 - 1
+FEWEST_SUBWORDS = 257  # 256 bytes and <eos>
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -83,13 +84,43 @@ class ModelSettings(Section):
 class DataSettings(Section):
     """How text becomes a training and a validation sequence."""
 
-    tokenizer: Literal["character"] = Field("character", description="what a token is")
+    tokenizer: Literal["character", "word", "bpe"] = Field(
+        "character", description="what a token is: a character, a word of [a-z0-9'], or a subword of bytes"
+    )
+    min_count: int = Field(3, ge=1, le=10**9, description="times a word must occur to be in the vocabulary (words)")
+    vocabulary_size: int = Field(
+        0, ge=0, le=10_000_000, description="tokens in the vocabulary at most; 0: no limit for words, 4096 for bpe"
+    )
+    split: Literal["position", "records"] = Field(
+        "position", description="validate on the end of the text, or on records (cells, fields, lines) drawn by a seed"
+    )
     valid_fraction: float = Field(
-        0.05, gt=0, lt=1, allow_inf_nan=False, description="share of the text, at its end, kept for validation"
+        0.05, gt=0, lt=1, allow_inf_nan=False, description="share of the text or the records kept for validation"
+    )
+    test_fraction: float = Field(
+        0.1, ge=0, lt=1, allow_inf_nan=False, description="share of the records that training never sees (records)"
+    )
+    split_seed: int = Field(1337, ge=0, le=MAX_SEED, description="seed of the draw of records (records)")
+    speaker_column: str = Field(
+        "", max_length=1000, description="column or field put before each text as a tag, such as GANDALF:; empty: none"
     )
     encoding_errors: Literal["strict", "replace"] = Field(
         "strict", description="bytes that are not UTF-8: an error, or replaced and counted"
     )
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> DataSettings:
+        if self.split == "records" and self.valid_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"records need data.valid_fraction + data.test_fraction below 1, not {self.valid_fraction:g} and "
+                f"{self.test_fraction:g}"
+            )
+        if self.tokenizer == "bpe" and 0 < self.vocabulary_size < FEWEST_SUBWORDS:
+            raise ValueError(
+                f"bpe needs data.vocabulary_size of at least {FEWEST_SUBWORDS} (every byte and the end), not "
+                f"{self.vocabulary_size}"
+            )
+        return self
 
 
 class TrainingSettings(Section):
@@ -117,6 +148,7 @@ class TrainingSettings(Section):
     )
     final_rate_fraction: Probability = Field(0.01, description="last learning rate of the cosine, as a share")
     warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear rise to the learning rate")
+    warmup_fraction: Probability = Field(0.0, description="the same as a share of the training, steps or minutes")
     weight_decay: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="decoupled weight decay")
     clip_norm: float = Field(5.0, gt=0, allow_inf_nan=False, description="largest global gradient norm")
     eval_interval: int = Field(
@@ -160,6 +192,9 @@ class SamplingSettings(Section):
     frequency_penalty: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False, description="off the logit, each time")
     stop: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
         (), max_length=64, description="texts that end the output; not part of it"
+    )
+    unknown_token: Literal["banned", "allowed"] = Field(
+        "banned", description="whether the token for unknown words or characters may be written"
     )
     n: int = Field(1, ge=1, le=1024, description="samples; sample j is seeded with seed + j")
     seed: int | None = Field(None, ge=-(2**63), le=MAX_SEED, description="seed; none: one is drawn and reported")

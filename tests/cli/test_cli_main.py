@@ -21,12 +21,12 @@ print([name for name in ("torch", "numpy", "pydantic", "rich", "flask", "matplot
 def test_help_imports_nothing_heavy_and_names_every_command():
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
-    for name in ("train", "evaluate", "score", "generate", "serve", "info", "data"):
+    for name in ("train", "evaluate", "score", "generate", "serve", "info", "data", "bench"):
         assert f"\n  {name} " in done.stdout
 
 
 def test_every_command_explains_itself(cli):
-    for name in ("train", "evaluate", "score", "generate", "serve", "info", "data"):
+    for name in ("train", "evaluate", "score", "generate", "serve", "info", "data", "bench"):
         done = cli(name, "--help")
         assert done.status == 0
         assert done.out.startswith(f"Usage: unrolled {name}")

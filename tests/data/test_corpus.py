@@ -13,6 +13,7 @@ from unrolled.config import DataSettings
 from unrolled.data import corpus as corpus_module
 from unrolled.data.corpus import open_cached, prepare_corpus
 from unrolled.errors import UserError
+from unrolled.text import WordTokenizer
 from unrolled.text.characters import CharacterTokenizer
 
 STORY = "Once upon a time, there was a fox.\r\n" * 40 + "Ende: größer als 漢!"
@@ -192,7 +193,7 @@ def test_an_unwritable_cache_is_a_note_and_the_corpus_is_whole(tmp_path):
 
 
 def test_a_full_disk_is_one_plain_sentence_and_leaves_nothing(prepare, tmp_path, monkeypatch):
-    def full(*parts):
+    def full(*parts, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(corpus_module, "encode_pieces", full)
@@ -218,3 +219,109 @@ def test_a_text_of_20_megabytes_is_prepared_within_10(tmp_path):
     tracemalloc.stop()
     assert corpus.train.characters + corpus.valid.characters == lines // 1_000 * 1_000 * len(line)
     assert peak_bytes < 10 * 2**20
+
+
+SPOKEN = "who,said\n" + "".join(f'{"SAM" if n % 3 else "ROSIE"},"the ring {n % 4}, {n}."\n' for n in range(60))
+
+
+@pytest.fixture
+def spoken(tmp_path):
+    (tmp_path / "spoken.csv").write_text(SPOKEN)
+
+    def prepared(**settings):
+        base = {"split": "records", "tokenizer": "word", "min_count": 2}
+        source = [f"{tmp_path}/spoken.csv:said"]
+        options = {name: settings.pop(name) for name in ("valid_sources", "tokenizer_given") if name in settings}
+        tokenizer = options.pop("tokenizer_given", None)
+        return prepare_corpus(
+            source,
+            DataSettings(**{**base, **settings}),
+            cache_folder=tmp_path / "cache",
+            tokenizer=tokenizer,
+            **options,
+        )
+
+    return prepared
+
+
+def test_records_become_three_parts_and_the_training_part_alone_gives_the_words(spoken, tmp_path):
+    corpus = spoken()
+    texts = [corpus.tokenizer.decode(part.ids, reversible=True) for part in (corpus.train, corpus.valid, corpus.test)]
+    assert [text.count("<eos>") for text in texts] == [51, 3, 6]
+    assert all(text.endswith("<eos>") for text in texts)
+    assert corpus.tokenizer.itos[:4] == ("<unk>", "<eos>", "ring", "the")
+    words = [word for text in texts[:1] for word in text.split() if word != "<eos>"]
+    assert corpus.coverage.tokens == len(words) == 51 * 4
+    assert corpus.coverage.unknown == words.count("<unk>") == corpus.train.unknown_tokens
+    assert corpus.coverage.sentence() in corpus.notes
+    assert not any(note.startswith("The training text has") and "does not know" in note for note in corpus.notes)
+    assert corpus.train.characters + corpus.valid.characters + corpus.test.characters == sum(
+        len(f"the ring {n % 4}, {n}.") + 1 for n in range(60)
+    )
+
+
+def test_a_cached_corpus_of_records_opens_with_all_its_parts(spoken, tmp_path, encodings):
+    corpus = spoken()
+    again = open_cached(corpus.cache_key, tmp_path / "cache")
+    for one, other in zip(
+        (again.train, again.valid, again.test), (corpus.train, corpus.valid, corpus.test), strict=True
+    ):
+        assert np.array_equal(one.ids, other.ids)
+    assert again.coverage == corpus.coverage
+    assert spoken().notes == corpus.notes
+    assert len(encodings) == 1
+    (tmp_path / "cache" / "corpora" / corpus.cache_key / "test.bin").unlink()
+    assert open_cached(corpus.cache_key, tmp_path / "cache") is None
+
+
+def test_every_setting_that_changes_the_tokens_is_another_corpus(spoken, tmp_path):
+    (tmp_path / "valid.txt").write_text("the ring\n")
+    one, other = (WordTokenizer(["<unk>", "<eos>", word]) for word in ("ring", "the"))
+    changes = [
+        {},
+        {"min_count": 3},
+        {"vocabulary_size": 4},
+        {"split_seed": 1},
+        {"valid_fraction": 0.2},
+        {"test_fraction": 0.2},
+        {"speaker_column": "who"},
+        {"split": "position"},
+        {"tokenizer": "character"},
+        {"tokenizer": "bpe"},
+        {"tokenizer": "bpe", "vocabulary_size": 260},
+        {"valid_sources": [str(tmp_path / "valid.txt")]},
+        {"tokenizer_given": one},
+        {"tokenizer_given": other},
+    ]
+    assert len({spoken(**change).cache_key for change in changes}) == len(changes)
+
+
+def test_settings_that_do_not_matter_leave_the_corpus_as_it_is(spoken, prepare):
+    assert spoken(tokenizer="bpe", min_count=3).cache_key == spoken(tokenizer="bpe", min_count=4).cache_key
+    key = prepare().cache_key
+    settings = DataSettings(valid_fraction=0.1, min_count=9, split_seed=3, test_fraction=0.3, vocabulary_size=500)
+    assert prepare_corpus(["-"], settings, stdin=io.BytesIO(STORY.encode())).cache_key == key
+
+
+def test_the_key_of_a_text_of_characters_is_that_of_the_first_release(prepare):
+    assert prepare("a" * 100).cache_key == "5595e557376fd861feefe166daf8be6d3b5a7947f1d9fe2aaf2c5ba6e4da3cde"
+
+
+def test_speakers_are_tags_and_their_lines_begin_with_them(spoken):
+    corpus = spoken(speaker_column="who")
+    assert corpus.tokenizer.tags == ("SAM:", "ROSIE:")
+    assert {line.split()[0] for line in corpus.tokenizer.decode(corpus.train.ids).splitlines()} == {"SAM:", "ROSIE:"}
+
+
+def test_bits_per_character_divide_by_the_same_characters_whatever_the_tokens(spoken):
+    corpora = [spoken(tokenizer=kind, vocabulary_size=0) for kind in ("character", "word", "bpe")]
+    assert len({(corpus.train.characters, corpus.valid.characters, corpus.test.characters) for corpus in corpora}) == 1
+    assert len({corpus.valid.tokens for corpus in corpora}) == 3
+
+
+@pytest.mark.parametrize(("kind", "valid"), [("word", "!\n" * 30), ("word", "")])
+def test_a_part_without_a_word_is_one_plain_sentence(prepare, tmp_path, kind, valid):
+    text = "the ring\n" * (30 if valid else 0) + valid or "?" * 100
+    settings = DataSettings(tokenizer=kind, valid_fraction=0.1)
+    with pytest.raises(UserError, match=r"The validation text gives no token|holds no word"):
+        prepare_corpus(["-"], settings, stdin=io.BytesIO(text.encode()), cache_folder=tmp_path / "cache")

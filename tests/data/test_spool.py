@@ -21,6 +21,10 @@ def test_any_part_of_the_text_comes_back_again_and_again(tmp_path, monkeypatch, 
         assert spool.characters == len(text)
         assert spool.sha256 == hashlib.sha256(text.encode()).hexdigest()
         assert "".join(spool.pieces(start, start + length)) == text[start : start + length]
+        assert list(spool.lines()) == [line + "\n" for line in text.split("\n")[:-1]] + list(
+            filter(None, [text.split("\n")[-1]])
+        )
+        assert spool.line_ends == text.count("\n")
         next(spool.pieces(0, 5), None)
         assert "".join(spool.pieces(0, len(text))) == text
 

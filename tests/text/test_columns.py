@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UserError
-from unrolled.text.columns import column_text, header_of
+from unrolled.text.columns import column_cells, column_text, header_of
 
 cells = st.text(alphabet='a",\n \u2028é')
 
@@ -76,3 +76,37 @@ def test_blank_lines_between_rows_of_several_columns_are_noted():
     text = "".join(column_text(["\nname,text\nada,first\n\n\nbob,second\n"], "text", "a.csv", notes))
     assert text == "first\nsecond"
     assert notes == ["2 blank lines between the rows of a.csv are left out."]
+
+
+def test_rows_with_more_cells_than_names_are_counted():
+    notes = []
+    assert column("a,b\n1,well, then\n2,ok\n", "b", notes) == "well\nok"
+    assert notes == [
+        "1 rows of posts.csv have more cells than the header has names: a comma inside a text must stand in quotes, or "
+        "the text ends there."
+    ]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n3,4", "\n3,4\n"])
+def test_a_quote_that_is_never_closed_names_the_line_where_its_row_begins(end):
+    with pytest.raises(UserError, match="in the row that begins at line 3 a quote is opened and never closed"):
+        column(f'a,b\n1,2\n"x\ny","2{end}', "b")
+
+
+def test_text_around_quotes_is_kept():
+    assert column('a,b\n1,"quo"ted\n2,a "b" c\n', "b") == 'quoted\na "b" c'
+
+
+def test_a_speaker_stands_before_each_cell():
+    notes = []
+    text = "who,said\nSAM,  Mr Frodo!\n , Hm\nROSIE\nPIPPIN and  MERRY,Run\n"
+    cells = list(column_cells([text], "said", "a.csv", notes, speaker="who"))
+    assert cells == ["SAM: Mr Frodo!", " Hm", "PIPPIN and MERRY: Run"]
+    assert notes[-1] == "1 records of a.csv have no 'who'; they stand without a tag."
+    assert list(column_cells([text], "said", "a.csv", [], speaker="0")) == cells
+    with pytest.raises(UserError, match="no column 'char'; its columns are: who, said"):
+        list(column_cells([text], "said", "a.csv", [], speaker="char"))
+
+
+def test_a_row_that_ends_before_its_speaker_has_none():
+    assert list(column_cells(["said,who\nhi\nho,SAM\n"], "said", "a.csv", [], speaker="who")) == ["hi", "SAM: ho"]

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from unrolled.errors import UserError
-from unrolled.text.sources import read_sources
+from unrolled.text.sources import read_records, read_sources
 
 
 @pytest.fixture
@@ -152,3 +152,67 @@ def test_no_source_and_an_unknown_policy_are_refused():
 def test_sources_are_found_before_anything_is_read(here):
     with pytest.raises(UserError, match="no file or folder"):
         read_sources(["-", "missing.txt"], stdin=None)
+
+
+def records_of(*specs, **options):
+    source = read_records(specs, **options)
+    return list(source), source.report.notes
+
+
+def test_records_are_cells_fields_or_lines_each_ended_by_a_newline(here):
+    (here / "posts.csv").write_text('id,body\n1,"one\ntwo"\n2, three \n')
+    (here / "posts.jsonl").write_text('{"body": "four\\nfive"}\n{"body": "six\u2028seven"}\n')
+    (here / "posts.NDJSON").write_text('{"body": "eight"}')
+    (here / "lines.txt").write_text("nine \r\nten")
+    records, notes = records_of("posts.csv:body", "posts.jsonl:body", "posts.NDJSON:body", "lines.txt")
+    assert records == [
+        *("one two\n", "three\n", "four five\n", "six\u2028seven\n", "eight\n", "nine\n", "ten\n"),
+    ]
+    assert notes == ()
+
+
+def test_records_without_text_are_left_out_and_counted(here):
+    (here / "posts.csv").write_text('id,body\n1,one\n2,\n3,"  \n"\n')
+    (here / "lines.txt").write_text("\n\none\n \ntwo\n")
+    assert records_of("posts.csv:body", "lines.txt") == (
+        ["one\n", "one\n", "two\n"],
+        ("2 records without text of posts.csv are left out.", "3 blank lines of lines.txt are left out."),
+    )
+    (here / "blank.csv").write_text("id,body\n1,\n")
+    with pytest.raises(UserError, match=r"blank\.csv holds no record with text"):
+        records_of("blank.csv:body")
+
+
+def test_a_folder_without_a_single_record_is_refused(here):
+    (here / "books").mkdir()
+    (here / "books" / "a.txt").write_text(" \n")
+    with pytest.raises(UserError, match="held no text at all"):
+        records_of("books")
+
+
+def test_a_speaker_stands_before_records_and_text_alike(here):
+    (here / "posts.csv").write_text("who,body\nSAM,one\nROSIE,two\n")
+    (here / "posts.jsonl").write_text('{"who": "SAM", "body": "one"}')
+    assert records_of("posts.csv:body", "posts.jsonl:body", speaker_column="who")[0] == [
+        "SAM: one\n",
+        "ROSIE: two\n",
+        "SAM: one\n",
+    ]
+    assert text_of("posts.csv:body", speaker_column="who") == "SAM: one\nROSIE: two"
+    (here / "lines.txt").write_text("GIMLI: three")  # plain text has no columns: its lines may hold the tags already
+    assert records_of("lines.txt", speaker_column="who")[0] == ["GIMLI: three\n"]
+
+
+def test_a_json_field_is_one_source_among_others(here):
+    (here / "posts.jsonl").write_text('{"id": "1", "body": "one"}\n{"body": "two"}\n')
+    (here / "a.txt").write_text("three")
+    assert text_of("posts.jsonl:body", "a.txt") == "one\ntwo\nthree"
+    assert "its fields are: id, body" in refusal("posts.jsonl:text")
+    assert "posts.jsonl is a JSON Lines file" in refusal("posts.jsonl")
+    assert "posts.jsonl:id (fields: id, body)" in refusal("posts.jsonl")
+    assert "There is no file or folder other.jsonl;" in refusal("other.jsonl:body")
+
+
+def test_an_unnamed_column_is_not_suggested(here):
+    (here / "posts.csv").write_text(",body\n0,1\n")
+    assert "posts.csv:body (columns: body)" in refusal("posts.csv")

@@ -9,8 +9,10 @@ from tokenizers import Tokenizer as HubTokenizer
 from tokenizers import models
 
 from unrolled.errors import UserError
+from unrolled.text.bpe import BytePairTokenizer
 from unrolled.text.characters import CharacterTokenizer
 from unrolled.text.tokenizer import Tokenizer, load_tokenizer
+from unrolled.text.words import WordTokenizer
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ DAMAGES = {
     "damaged": lambda content: content["model"].update(vocab=[1, 2]),
     "unrolled did not write": lambda content: content["pre_tokenizer"].update(type="Whitespace"),
     "did not write": lambda content: content.update(normalizer={"type": "Lowercase"}),
-    "its own character": lambda content: content["model"].update(type="BPE"),
+    "not pairs": lambda content: content["model"].update(type="BPE"),
 }
 
 
@@ -113,3 +115,67 @@ def test_a_huge_file_is_refused_before_it_is_parsed(saved, monkeypatch):
     monkeypatch.setattr("unrolled.text.tokenizer.MAX_FILE_BYTES", 100)
     with pytest.raises(UserError, match="too large"):
         load_tokenizer(saved)
+
+
+def words():
+    return WordTokenizer(["<unk>", "<eos>", "don't", "ring", "SAM:", "odd Entry:"], tags=["SAM:"])
+
+
+def subwords():
+    return BytePairTokenizer.trained(["the ring and the ring\n" * 9], 265)
+
+
+@pytest.mark.parametrize("make", [words, subwords])
+def test_words_and_subwords_come_back_the_same(tmp_path, make):
+    original = make()
+    original.save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert isinstance(loaded, Tokenizer)
+    assert type(loaded) is type(original)
+    assert (loaded.itos, loaded.fingerprint) == (original.itos, original.fingerprint)
+    text = "SAM: the ring\nSAM don't"
+    assert loaded.encode(text).tolist() == original.encode(text).tolist()
+
+
+def test_loading_words_does_not_import_the_tokenizers_library(tmp_path):
+    words().save(tmp_path)
+    test_loading_does_not_import_the_tokenizers_library(tmp_path)
+
+
+def without_a_merge(content):
+    content["model"]["merges"].pop()
+
+
+WORD_DAMAGES = {
+    "did not write": lambda content: content["normalizer"]["normalizers"].pop(),
+    "unrolled did not": lambda content: content["normalizer"]["normalizers"][0].update(content="x"),
+    "not write": lambda content: content["model"].update(unk_token="ring"),
+    "holds a tokenizer that": lambda content: content.update(added_tokens=[{"id": 0}]),
+    "or unrolled did": lambda content: content["normalizer"]["normalizers"].append({"content": "GIMLI:"}),
+}
+SUBWORD_DAMAGES = {
+    "each of them once": without_a_merge,
+    "not pairs": lambda content: content["model"].update(merges=["t h"]),
+    "pairs of texts": lambda content: content["model"]["merges"].append(["a", 1]),
+    "did not write": lambda content: content["model"].update(dropout=0.5),
+    "unrolled did not": lambda content: content["pre_tokenizer"]["pretokenizers"].pop(),
+    "reads its own": lambda content: content.update(added_tokens=[{"id": 0}]),
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "damages", "message"),
+    [(words, WORD_DAMAGES, key) for key in WORD_DAMAGES]
+    + [(subwords, SUBWORD_DAMAGES, key) for key in SUBWORD_DAMAGES],
+)
+def test_a_changed_file_of_words_or_subwords_is_refused(tmp_path, make, damages, message):
+    make().save(tmp_path)
+    edit(tmp_path / "tokenizer.json", damages[message])
+    with pytest.raises(UserError, match=message):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_of_no_known_model_is_refused(tmp_path):
+    HubTokenizer(models.Unigram([("a", 0.0)])).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UserError, match="did not write"):
+        load_tokenizer(tmp_path)

@@ -8,22 +8,25 @@ import click
 @click.command("evaluate", short_help="Measure a model on a text: perplexity, bits per character.")
 @click.argument("run")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--split", type=click.Choice(["train", "valid", "test"]), help="Only this part of the text.")
 @click.option("--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: str, files: tuple[str, ...], encoding_errors: str, device: str, as_json: bool) -> None:
+def command(
+    run: str, files: tuple[str, ...], split: str | None, encoding_errors: str, device: str, as_json: bool
+) -> None:
     """Measure the model in RUN on FILE, in one pass with carried state, every token counted once.
 
-    FILE may be - for standard input, a directory or file.csv:column.
+    FILE may be - for standard input, a directory, file.csv:column or file.jsonl:field. With --split, the text is split as
+    the run split its own, by the same seed and fractions, and only that part is measured.
     """
     import sys
 
+    from unrolled.cli.opening import open_model
     from unrolled.cli.printing import print_json, print_rows, remark
-    from unrolled.data import encode_text
-    from unrolled.trained import load
 
-    model = load(run, device)
-    text = encode_text(model.tokenizer, files, encoding_errors, stdin=sys.stdin.buffer)
+    model = open_model(run, device)
+    text = model.encode(files, encoding_errors, split, stdin=sys.stdin.buffer)
     for note in text.notes:
         remark(f"Note: {note}")
     figures = model.evaluate(text).to_json()

@@ -15,13 +15,12 @@ def command(run: str, file: str, encoding_errors: str, device: str, as_json: boo
     """Print each token of FILE with its surprisal in bits, -log2 p(token | all before it)."""
     import sys
 
+    from unrolled.cli.opening import open_model
     from unrolled.cli.printing import print_json, remark
-    from unrolled.data import encode_text
-    from unrolled.trained import load
     from unrolled.units import bits_from_nats
 
-    model = load(run, device)
-    text = encode_text(model.tokenizer, [file], encoding_errors, stdin=sys.stdin.buffer)
+    model = open_model(run, device)
+    text = model.encode(file, encoding_errors, stdin=sys.stdin.buffer)
     for note in text.notes:
         remark(f"Note: {note}")
     score = model.score_tokens(text)

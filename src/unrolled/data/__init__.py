@@ -10,3 +10,4 @@ from unrolled.data.corpus import open_cached as open_cached
 from unrolled.data.corpus import prepare_corpus as prepare_corpus
 from unrolled.data.encoding import TokenSequence as TokenSequence
 from unrolled.data.encoding import encode_text as encode_text
+from unrolled.data.splits import encode_split as encode_split

@@ -1,8 +1,8 @@
-"""A corpus: any text as a training and a validation sequence of tokens on disk.
+"""A corpus: any text as sequences of tokens on disk: to learn from, to validate on, and for records to test.
 
-The text is spooled and hashed, split by position, and only then does the training part give the vocabulary; both parts
-are encoded once into `train.bin` and `valid.bin` and kept under a key of everything that they depend on. Nothing here
-holds more than a piece of the text in memory.
+The text is spooled and hashed, then split, and only then does the training part give the vocabulary; the parts are
+encoded once into `train.bin`, `valid.bin` and `test.bin` and kept under a key of everything that they depend on.
+Nothing here holds more than a piece of the text in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +20,15 @@ import numpy as np
 
 from unrolled.config import DataSettings
 from unrolled.data.cache import build_entry, corpora_folder, disk_full_is_plain, writable_corpora_folder
-from unrolled.data.encoding import Counts, TokenSequence, encode_pieces, ids_dtype, unknown_notes
+from unrolled.data.encoding import Counts, TokenSequence, encode_pieces, ids_dtype, source_of, unknown_notes
+from unrolled.data.splits import SPLITS, Split, split_text
 from unrolled.data.spool import Spool
 from unrolled.errors import UserError
-from unrolled.text.characters import CharacterTokenizer
-from unrolled.text.sources import read_sources
-from unrolled.text.tokenizer import Tokenizer, load_tokenizer
+from unrolled.text import Coverage, Tokenizer, load_tokenizer, make_tokenizer
 
 FORMAT_VERSION = 1
-FEWEST_CHARACTERS_TO_SPLIT = 40
-FEWEST_TOKENS = 2  # one to read, one to predict
-SPLITS = ("train", "valid")
+FEWEST_TOKENS = {"train": 2, "valid": 1, "test": 1}  # one to read, one to predict; the first of a text is predicted too
+WHAT = {"train": "The training text", "valid": "The validation text", "test": "The test text"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,8 @@ class Corpus:
         content_sha256: of the clean text (the training text, where validation has sources of its own).
         cache_key: opens the same corpus again with `open_cached`.
         notes: plain sentences that the user should see.
+        test: what neither trains nor validates, where there is such a part.
+        coverage: what a word vocabulary made here covers of the training text.
     """
 
     train: TokenSequence
@@ -49,20 +49,8 @@ class Corpus:
     content_sha256: str
     cache_key: str
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Characters `start` to `stop` - 1 of a spool, `times` over."""
-
-    spool: Spool
-    start: int
-    stop: int
-    times: int = 1
-
-    def pieces(self) -> Iterator[str]:
-        for _ in range(self.times):
-            yield from self.spool.pieces(self.start, self.stop)
+    test: TokenSequence | None = None
+    coverage: Coverage | None = None
 
 
 def prepare_corpus(
@@ -93,25 +81,25 @@ def prepare_corpus(
     with disk_full_is_plain(folder), ExitStack() as spools:
 
         def spooled(specs: Sequence[str]) -> Spool:
-            source = read_sources(specs, settings.encoding_errors, stdin)
+            source = source_of(specs, settings, stdin)
             spool = spools.enter_context(Spool(source, folder))
             notes.extend(source.report.notes)
             return spool
 
         text = spooled(sources)
         valid_text = spooled(valid_sources) if valid_sources else None
-        train, valid, split_notes = _split(text, valid_text, settings.valid_fraction)
+        split = split_text(text, valid_text, settings, settings.tokenizer if tokenizer is None else tokenizer.kind)
         key = _key(text, valid_text, settings, tokenizer)
         if open_entry(folder / key) is None:
             build_entry(
                 folder / key,
-                lambda building: _encode(building, train, valid, tokenizer),
+                lambda building: _encode(building, split, settings, tokenizer, text.sha256),
                 lambda entry: open_entry(entry) is not None,
             )
     corpus = open_entry(folder / key)
     if corpus is None:
         raise UserError(f"The encoded text in {folder / key} cannot be read back; remove that folder and try again.")
-    return dataclasses.replace(corpus, notes=(*notes, *split_notes, *corpus.notes))
+    return dataclasses.replace(corpus, notes=(*notes, *split.notes, *corpus.notes))
 
 
 def open_cached(cache_key: str, cache_folder: Path | None = None) -> Corpus | None:
@@ -128,34 +116,25 @@ def open_entry(entry: Path) -> Corpus | None:
         tokenizer = load_tokenizer(entry)
         if meta["format_version"] != FORMAT_VERSION or meta["tokenizer_fingerprint"] != tokenizer.fingerprint:
             return None
-        counts = {split: _counts(meta[split]) for split in SPLITS}
-        train, valid = (_mapped(entry / f"{split}.bin", counts[split], tokenizer) for split in SPLITS)
+        counts = {split: _counts(meta[split]) for split in SPLITS if split != "test" or split in meta}
+        parts = {split: _mapped(entry, split, counts[split], tokenizer) for split in counts}
+        coverage = Coverage(**meta["coverage"]) if "coverage" in meta else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError):
         return None
-    notes = unknown_notes(counts["train"], "The training text") + unknown_notes(counts["valid"], "The validation text")
-    return Corpus(train, valid, tokenizer, str(meta["content_sha256"]), entry.name, tuple(notes))
-
-
-def _split(text: Spool, valid_text: Spool | None, valid_fraction: float) -> tuple[_Part, _Part, list[str]]:
-    """Return the training and the validation part, each of at least two characters, and plain notes."""
-    whole, notes = _whole(text, "text")
-    if valid_text is not None:
-        valid, valid_notes = _whole(valid_text, "validation text")
-        return whole, valid, notes + valid_notes
-    if text.characters < FEWEST_CHARACTERS_TO_SPLIT:
-        size = "1 character" if text.characters == 1 else f"{text.characters} characters"
-        notes.append(f"The text has only {size}, too few to keep some for validation; the same text validates.")
-        return whole, whole, notes
-    kept = round(text.characters * valid_fraction)
-    kept = min(max(kept, FEWEST_TOKENS), text.characters - FEWEST_TOKENS)
-    border = text.characters - kept
-    return _Part(text, 0, border), _Part(text, border, text.characters), notes
-
-
-def _whole(text: Spool, what: str) -> tuple[_Part, list[str]]:
-    if text.characters >= FEWEST_TOKENS:
-        return _Part(text, 0, text.characters), []
-    return _Part(text, 0, 1, times=FEWEST_TOKENS), [f"The {what} is a single character; it is read twice."]
+    notes = [] if coverage is None else [coverage.sentence()]
+    for split in counts:
+        if coverage is None or split != "train":
+            notes += unknown_notes(counts[split], WHAT[split], tokenizer.kind)
+    return Corpus(
+        parts["train"],
+        parts["valid"],
+        tokenizer,
+        str(meta["content_sha256"]),
+        entry.name,
+        tuple(notes),
+        parts.get("test"),
+        coverage,
+    )
 
 
 def _key(text: Spool, valid_text: Spool | None, settings: DataSettings, tokenizer: Tokenizer | None) -> str:
@@ -167,41 +146,48 @@ def _key(text: Spool, valid_text: Spool | None, settings: DataSettings, tokenize
         "valid_fraction": None if valid_text is not None else settings.valid_fraction,
         "tokenizer": settings.tokenizer if tokenizer is None else tokenizer.fingerprint,
     }
+    # Only what matters is named, so that the key of a text of characters is what it was before there was anything else.
+    if settings.split == "records":
+        parts |= {"split": "records", "test_fraction": settings.test_fraction, "split_seed": settings.split_seed}
+    if tokenizer is None and settings.tokenizer != "character":
+        parts["vocabulary_size"] = settings.vocabulary_size
+    if tokenizer is None and settings.tokenizer == "word":
+        parts |= {"min_count": settings.min_count, "speakers": settings.speaker_column != ""}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8")).hexdigest()
 
 
-def _encode(folder: Path, train: _Part, valid: _Part, tokenizer: Tokenizer | None) -> None:
+def _encode(
+    folder: Path, split: Split, settings: DataSettings, tokenizer: Tokenizer | None, content_sha256: str
+) -> None:
     """Write everything that belongs to a cached corpus into an empty folder."""
+    meta: dict[str, Any] = {"format_version": FORMAT_VERSION, "content_sha256": content_sha256}
     if tokenizer is None:
-        tokenizer = _vocabulary_of(train)
+        tokenizer, coverage = make_tokenizer(split.train.pieces(), settings)
+        meta |= {} if coverage is None else {"coverage": dataclasses.asdict(coverage)}
     tokenizer.save(folder)
-    meta: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "content_sha256": train.spool.sha256,
-        "tokenizer_fingerprint": tokenizer.fingerprint,
-    }
-    for split, part in zip(SPLITS, (train, valid), strict=True):
-        with (folder / f"{split}.bin").open("wb") as file:
-            meta[split] = dataclasses.asdict(encode_pieces(tokenizer, part.pieces(), file))
+    meta["tokenizer_fingerprint"] = tokenizer.fingerprint
+    for name, part in split.parts().items():
+        with (folder / f"{name}.bin").open("wb") as file:
+            counts = encode_pieces(tokenizer, part.pieces(), file, of_records=settings.split == "records")
+        _check_size(name, counts)
+        meta[name] = dataclasses.asdict(counts)
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
-def _vocabulary_of(train: _Part) -> CharacterTokenizer:
-    """Return the tokenizer of the characters of the training part, and of no other."""
-    characters: set[str] = set()
-    for piece in train.pieces():
-        characters.update(piece)
-    return CharacterTokenizer.from_characters(characters)
+def _check_size(split: str, counts: Counts) -> None:
+    if counts.tokens < FEWEST_TOKENS[split]:
+        found = "no token" if counts.tokens == 0 else "a single token"
+        raise UserError(f"{WHAT[split]} gives {found}, too little to go on with; give more text.")
 
 
 def _counts(values: dict[str, Any]) -> Counts:
     return Counts(**{**values, "unknown": tuple(values["unknown"])})
 
 
-def _mapped(path: Path, counts: Counts, tokenizer: Tokenizer) -> TokenSequence:
+def _mapped(entry: Path, split: str, counts: Counts, tokenizer: Tokenizer) -> TokenSequence:
     """Map a file of ids into memory, read-only; ValueError where its size is not the one that was written."""
-    dtype = ids_dtype(tokenizer)
-    if counts.tokens < FEWEST_TOKENS or path.stat().st_size != counts.tokens * dtype.itemsize:
+    path, dtype = entry / f"{split}.bin", ids_dtype(tokenizer)
+    if counts.tokens < FEWEST_TOKENS[split] or path.stat().st_size != counts.tokens * dtype.itemsize:
         raise ValueError(f"{path} does not hold {counts.tokens} ids")
     ids = np.memmap(path, dtype=dtype, mode="r")
     return TokenSequence(ids, counts.characters, counts.utf8_bytes, counts.unknown_tokens, counts.unknown)

@@ -7,6 +7,7 @@ and byte divide by.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.config import DataSettings
 from unrolled.data.cache import disk_full_is_plain
+from unrolled.data.pieces import gathered, whole_lines
+from unrolled.errors import UserError
+from unrolled.text import RecordSource, TextSource, Tokenizer, read_records, read_sources
 from unrolled.text.characters import smallest_dtype
-from unrolled.text.sources import read_sources
-from unrolled.text.tokenizer import Tokenizer
 
 MOST_UNKNOWN_LISTED = 40
 
@@ -32,8 +35,9 @@ class TokenSequence:
         ids: (N,) little-endian unsigned integers, read-only, on disk.
         characters, utf8_bytes: size of the text that the tokens stand for.
         unknown_tokens: how many of the tokens are unknown.
-        unknown: the first distinct characters that were unknown.
+        unknown: the first distinct characters or words that were unknown.
         notes: plain sentences about what was read.
+        content_sha256: of the whole text that this is a part of; empty where that is not known.
     """
 
     ids: npt.NDArray[np.unsignedinteger]
@@ -42,6 +46,7 @@ class TokenSequence:
     unknown_tokens: int
     unknown: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    content_sha256: str = ""
 
     @property
     def tokens(self) -> int:
@@ -64,6 +69,7 @@ def encode_text(
     specs: Sequence[str],
     encoding_errors: str = "strict",
     *,
+    settings: DataSettings | None = None,
     stdin: BinaryIO | None = None,
     folder: Path | None = None,
 ) -> TokenSequence:
@@ -71,25 +77,64 @@ def encode_text(
 
     Args:
         specs: sources as in `unrolled.text.sources`.
+        encoding_errors: `strict`, or `replace` for bytes that are not UTF-8.
+        settings: those that the model was trained with: whether the text is records, and where a speaker is found.
         folder: where the nameless file with the ids goes; the system's temporary folder by default.
 
     Raises:
         UserError: a source is missing, empty or no text; the disk is full.
     """
-    source = read_sources(specs, encoding_errors, stdin)
-    with disk_full_is_plain(folder), tempfile.TemporaryFile("w+b", dir=folder) as file:
-        counts = encode_pieces(tokenizer, source, file)
+    base = DataSettings() if settings is None else settings
+    settings = base.model_copy(update={"encoding_errors": encoding_errors})
+    source = source_of(specs, settings, stdin)
+    with disk_full_is_plain(folder):
+        pieces = source if tokenizer.kind == "character" else gathered(whole_lines(source))
+        text = encoded_on_disk(tokenizer, pieces, settings, (), folder)
+    return dataclasses.replace(text, notes=(*source.report.notes, *text.notes))
+
+
+def source_of(specs: Sequence[str], settings: DataSettings, stdin: BinaryIO | None = None) -> TextSource | RecordSource:
+    """Return the text of the sources, or their records where the settings split those."""
+    read = read_records if settings.split == "records" else read_sources
+    return read(specs, settings.encoding_errors, stdin, settings.speaker_column)
+
+
+def encoded_on_disk(
+    tokenizer: Tokenizer,
+    pieces: Iterable[str],
+    settings: DataSettings,
+    notes: Sequence[str],
+    folder: Path | None = None,
+    content_sha256: str = "",
+) -> TokenSequence:
+    """Encode pieces of a text into a nameless file; see `encode_pieces` and `TokenSequence`.
+
+    Raises:
+        UserError: the text gives no tokens.
+    """
+    with tempfile.TemporaryFile("w+b", dir=folder) as file:
+        counts = encode_pieces(tokenizer, pieces, file, of_records=settings.split == "records")
+        if not counts.tokens:
+            raise UserError("The text holds no word of [a-z0-9'], so there is nothing to measure.")
         ids = np.memmap(file, dtype=ids_dtype(tokenizer), mode="r", shape=(counts.tokens,))
-    notes = (*source.report.notes, *unknown_notes(counts, "The text"))
-    return TokenSequence(ids, counts.characters, counts.utf8_bytes, counts.unknown_tokens, counts.unknown, notes)
+    notes = (*notes, *unknown_notes(counts, "The text", tokenizer.kind))
+    return TokenSequence(
+        ids, counts.characters, counts.utf8_bytes, counts.unknown_tokens, counts.unknown, notes, content_sha256
+    )
 
 
-def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[str], file: BinaryIO) -> Counts:
-    """Write the ids of `pieces` to `file` and count. The tokenizer must not join characters of two pieces."""
+def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[str], file: BinaryIO, of_records: bool = False) -> Counts:
+    """Write the ids of `pieces` to `file` and count.
+
+    Args:
+        pieces: cut at line ends, unless the tokenizer is one of characters.
+        of_records: each line is a record, and ends in the end of one.
+    """
     tokens = characters = utf8_bytes = unknown_tokens = 0
     unknown: dict[str, None] = {}
+    encode = tokenizer.encode_lines if of_records else tokenizer.encode
     for piece in pieces:
-        ids = tokenizer.encode(piece).astype(ids_dtype(tokenizer), copy=False)
+        ids = encode(piece).astype(ids_dtype(tokenizer), copy=False)
         file.write(ids.data)
         tokens += len(ids)
         characters += len(piece)
@@ -107,12 +152,19 @@ def ids_dtype(tokenizer: Tokenizer) -> np.dtype[np.unsignedinteger]:
     return smallest_dtype(tokenizer.vocabulary_size)
 
 
-def unknown_notes(counts: Counts, what: str) -> list[str]:
-    """Return a note that lists the unknown characters, or none."""
+def unknown_notes(counts: Counts, what: str, kind: str) -> list[str]:
+    """Return a note that lists the unknown characters or words, or none."""
     if not counts.unknown_tokens:
         return []
-    shown = " ".join(_named(character) for character in counts.unknown[:10])
     more = " ..." if len(counts.unknown) > 10 else ""
+    if kind == "word":
+        share = counts.unknown_tokens / counts.tokens
+        return [
+            f"{what} has {counts.unknown_tokens:,} words ({share:.1%} of its tokens) that the vocabulary does not "
+            f"know: {' '.join(counts.unknown[:10])}{more}; each counts as <unk>, whatever it was, which makes "
+            "perplexity and bits per character look better than they are."
+        ]
+    shown = " ".join(_named(character) for character in counts.unknown[:10])
     return [f"{what} has {counts.unknown_tokens:,} characters that the vocabulary does not know: {shown}{more}"]
 
 

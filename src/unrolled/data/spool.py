@@ -20,6 +20,7 @@ class Spool:
 
     Attributes:
         characters: how many there are.
+        line_ends: how many of them are newlines.
         sha256: of the UTF-8 bytes, in hexadecimal.
     """
 
@@ -35,12 +36,13 @@ class Spool:
 
     def _fill(self, pieces: Iterable[str]) -> None:
         digest = hashlib.sha256()
-        self.characters = 0
+        self.characters = self.line_ends = 0
         for piece in pieces:
             encoded = piece.encode("utf-8")
             digest.update(encoded)
             self._text.buffer.write(encoded)
             self.characters += len(piece)
+            self.line_ends += piece.count("\n")
         self._text.buffer.flush()
         self.sha256 = digest.hexdigest()
 
@@ -52,6 +54,12 @@ class Spool:
         while left and (piece := self._text.read(min(left, PIECE_CHARACTERS))):
             left -= len(piece)
             yield piece
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines, each with the newline that ends it; one reader at a time."""
+        self._text.seek(0)
+        while line := self._text.readline():
+            yield line
 
     def _skip(self, characters: int) -> None:
         while characters and (piece := self._text.read(min(characters, PIECE_CHARACTERS))):

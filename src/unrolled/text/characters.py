@@ -62,6 +62,11 @@ class CharacterTokenizer:
         """The token that an unconditional text starts from: a newline, or unknown where no newline is known."""
         return self.stoi.get("\n", UNKNOWN_ID)
 
+    @property
+    def unwritten_id(self) -> int | None:
+        """The token that is not written unless asked for: unknown."""
+        return self.unknown_id
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical vocabulary, in hexadecimal."""
@@ -88,6 +93,10 @@ class CharacterTokenizer:
             raise ValueError(f"ids must lie in 0..{len(self.itos) - 1}, got {indices.min()}..{indices.max()}")
         return self._code_points[indices].tobytes().decode("utf-32-le")
 
+    def encode_lines(self, text: str) -> npt.NDArray[np.unsignedinteger]:
+        """Return the ids of records, one a line: the same as `encode`, for the newline is the end of a record."""
+        return self.encode(text)
+
     def pieces(self, ids: npt.ArrayLike) -> list[str]:
         """Return the text of each token; joined, they are `decode(ids)`."""
         return list(self.decode(ids))
@@ -96,15 +105,15 @@ class CharacterTokenizer:
         """Return the distinct characters of `text` that are not in the vocabulary, in order of appearance."""
         return [character for character in dict.fromkeys(text) if character not in self.stoi]
 
-    def incremental(self) -> CharacterDecoder:
-        """Return a decoder that takes one id at a time."""
+    def incremental(self, prompt: str = "") -> CharacterDecoder:
+        """Return a decoder that takes one id at a time; what stood before it makes no difference."""
         return CharacterDecoder(self)
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` (Hugging Face `tokenizers` format) and `vocab.json` into `folder`."""
         vocabulary = json.dumps({"itos": self.itos}, ensure_ascii=False, indent=0)
-        _write_whole(Path(folder) / "vocab.json", vocabulary + "\n")
-        _write_whole(Path(folder) / "tokenizer.json", self._hugging_face_json() + "\n")
+        write_whole(Path(folder) / "vocab.json", vocabulary + "\n")
+        write_whole(Path(folder) / "tokenizer.json", self._hugging_face_json() + "\n")
 
     def _hugging_face_json(self) -> str:
         """One isolated piece for each code point, looked up as a whole word."""
@@ -152,7 +161,7 @@ def _is_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write beside the target and rename, so that the file is never seen half written."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(text.encode("utf-8"))

@@ -1,4 +1,4 @@
-"""One column of a CSV file as text: a row's cell after the other, a newline between them.
+"""One column of a CSV file: a row's cell after the other.
 
 The first row names the columns. A column is given by its name or by its index from 0; a name wins over an index.
 """
@@ -6,22 +6,35 @@ The first row names the columns. A column is given by its name or by its index f
 from __future__ import annotations
 
 import csv
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from unrolled.errors import UserError
+from unrolled.text.speakers import missing_note, tagged
 
+END = "\x00the end"  # a line of its own after the last one: no text holds a zero byte
 LARGEST_FIELD_CHARACTERS = 2**31 - 1
 MOST_COLUMNS_LISTED = 20
 
 
-def column_text(text: Iterable[str], column: str, name: str, notes: list[str]) -> Iterator[str]:
-    """Yield the text of one column.
+def column_text(text: Iterable[str], column: str, name: str, notes: list[str], speaker: str = "") -> Iterator[str]:
+    """Yield the text of one column, a newline between two cells; see `column_cells`."""
+    separator = ""
+    for cell in column_cells(text, column, name, notes, speaker):
+        yield separator + cell
+        separator = "\n"
+
+
+def column_cells(text: Iterable[str], column: str, name: str, notes: list[str], speaker: str = "") -> Iterator[str]:
+    """Yield the cells of one column, each after its speaker where one is asked for.
 
     Args:
         text: the file's text in pieces of any size.
         column: a name from the header row, or an index.
         name: what messages call the file.
         notes: gets a plain sentence for what a reader of the result should know.
+        speaker: the column with the speaker, a name or an index; empty: none.
 
     Raises:
         UserError: no such column, no header, or the file is no CSV.
@@ -31,24 +44,37 @@ def column_text(text: Iterable[str], column: str, name: str, notes: list[str]) -
     if header is None:
         raise UserError(f"{name} is empty; there is no header row that names columns.")
     index = _index_of(column, header, name)
+    speaker_index = _index_of(speaker, header, name) if speaker else None
     if column not in header:
         notes.append(f"The first row of {name} was taken as names of columns; column {column} is {header[index]!r}.")
-    separator, short, blank = "", 0, 0
+    oddities: Counter[str] = Counter()
     for row in rows:
-        if not row and len(header) == 1:
-            row = [""]  # an empty cell of the only column is a blank line
-        elif not row:
-            blank += 1
-            continue
-        if index >= len(row):
-            short += 1
-            continue
-        yield separator + row[index]
-        separator = "\n"
-    if short:
-        notes.append(f"{short:,} rows of {name} are too short to have the column {column!r}.")
-    if blank:
-        notes.append(f"{blank:,} blank lines between the rows of {name} are left out.")
+        _count_oddities(row, len(header), index, oddities)
+        if index < len(row):
+            said_by = row[speaker_index] if speaker_index is not None and speaker_index < len(row) else ""
+            yield row[index] if speaker_index is None else tagged(said_by, row[index], oddities)
+        elif not row and len(header) == 1:
+            yield ""  # an empty cell of the only column is a blank line
+    notes += _notes_on(oddities, column, name) + missing_note(oddities, speaker, name)
+
+
+def _count_oddities(row: list[str], columns: int, index: int, oddities: Counter[str]) -> None:
+    if not row:
+        oddities["blank"] += columns > 1
+    elif index >= len(row):
+        oddities["short"] += 1
+    elif len(row) > columns:
+        oddities["long"] += 1
+
+
+def _notes_on(oddities: Counter[str], column: str, name: str) -> list[str]:
+    sentences = {
+        "short": f"{oddities['short']:,} rows of {name} are too short to have the column {column!r}.",
+        "long": f"{oddities['long']:,} rows of {name} have more cells than the header has names: a comma inside a text "
+        "must stand in quotes, or the text ends there.",
+        "blank": f"{oddities['blank']:,} blank lines between the rows of {name} are left out.",
+    }
+    return [sentence for kind, sentence in sentences.items() if oddities[kind]]
 
 
 def header_of(text: Iterable[str], name: str) -> list[str]:
@@ -76,14 +102,29 @@ def _index_of(column: str, header: list[str], name: str) -> int:
 def _rows(text: Iterable[str], name: str) -> Iterator[list[str]]:
     """Yield the rows; a blank line is an empty one."""
     csv.field_size_limit(LARGEST_FIELD_CHARACTERS)
-    reader = csv.reader(_lines(text))
+    reader = csv.reader(itertools.chain(lines_of(text), [END]))
+    begins = 1  # the row, at this line
     try:
-        yield from reader
+        for row in reader:
+            if row and row[-1].endswith(END):
+                _check_closed(row, begins, name)
+                return
+            yield row
+            begins = reader.line_num + 1
     except csv.Error as problem:
         raise UserError(f"{name} is not a CSV file that can be read: line {reader.line_num:,}: {problem}.") from None
 
 
-def _lines(text: Iterable[str]) -> Iterator[str]:
+def _check_closed(row: list[str], begins: int, name: str) -> None:
+    """Refuse a quote without its end, which would make one cell of all the rest of the file."""
+    if row != [END]:
+        raise UserError(
+            f"{name} is not a CSV file that can be read: in the row that begins at line {begins:,} a quote is opened "
+            "and never closed; close it there."
+        )
+
+
+def lines_of(text: Iterable[str]) -> Iterator[str]:
     """Cut text at line feeds only; `splitlines` would also cut at characters that are part of a cell."""
     waiting: list[str] = []
     for piece in text:

@@ -1,11 +1,11 @@
-"""Where text comes from: files, folders, standard input, CSV columns and the stories inside the package.
+"""Where text comes from: files, folders, standard input, CSV columns, JSON fields and the stories inside the package.
 
-    tale.txt          a file                         posts.csv:body    a column of a CSV file, by name or index
-    folder            every .txt file below it       builtin:stories   the stories that come with the package
-    -                 standard input
+    tale.txt          a file                         posts.csv:body      a column of a CSV file, by name or index
+    folder            every .txt file below it       posts.jsonl:body    a field of a JSON Lines file (or .ndjson)
+    -                 standard input                 builtin:stories     the stories that come with the package
 
-Everything is read in pieces, so that a text may be larger than memory. No line is dropped: what is left out is an
-error or a note.
+The same sources can be read as one text, or as records: a cell, a field or a line each. Everything is read in pieces,
+so that a text may be larger than memory. No line is dropped: what is left out is an error or a note.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unrolled.errors import UserError
-from unrolled.text.columns import column_text, header_of, listing
+from unrolled.text.columns import column_cells, header_of, lines_of, listing
 from unrolled.text.decoding import Tally, decoded
+from unrolled.text.fields import ENDINGS as JSON_ENDINGS
+from unrolled.text.fields import FieldReader, objects
 
 BUILTIN_PREFIX = "builtin:"
 BUILTIN_FOLDERS = ("stories",)
 ENCODING_ERRORS = ("strict", "replace")
+TABLE_ENDINGS = (".csv", *JSON_ENDINGS)
 MOST_ENTRIES_COMPARED = 10_000
 
 
@@ -51,20 +54,18 @@ class _Input:
     ends_with: str = "\n"  # what must stand before the next input
 
 
-class TextSource:
-    """The text of several sources, one after the other; iterate over it once, then ask for the report.
-
-    Iteration yields non-empty pieces of text of bounded size. Between two sources stands a newline unless the first one
-    ends in one; between two stories of the package stands a blank line.
+class _Source:
+    """Several inputs read one after the other; iterate over it once, then ask for the report.
 
     Raises (while iterating):
         UserError: a source is empty, no text, or cannot be read.
     """
 
-    def __init__(self, inputs: Sequence[_Input], encoding_errors: str, notes: Sequence[str]) -> None:
+    def __init__(self, inputs: Sequence[_Input], encoding_errors: str, notes: Sequence[str], speaker: str) -> None:
         self._inputs = inputs
         self._encoding_errors = encoding_errors
         self._notes = list(notes)
+        self._speaker = speaker
         self._tally = Tally()
         self._characters = 0
         self._pieces = self._read()
@@ -86,42 +87,120 @@ class TextSource:
         return SourceReport(len(self._inputs), self._characters, self._tally.replaced, tuple(notes))
 
     def _read(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def _text_of(self, source: _Input) -> Iterator[str]:
+        with _opened(source) as stream:
+            yield from decoded(stream, source.name, self._encoding_errors, self._tally)
+
+    def _cells_of(self, source: _Input, column: str) -> Iterator[str]:
+        """Yield the cells of a column or the values of a field, each after its speaker where one is asked for."""
+        text = self._text_of(source)
+        if source.name.lower().endswith(JSON_ENDINGS):
+            reader = FieldReader(column, self._speaker, source.name, self._encoding_errors, self._tally)
+            return reader.values(text, self._notes)
+        return column_cells(text, column, source.name, self._notes, self._speaker)
+
+    def _note_empty(self, source: _Input, sentence: str) -> None:
+        """Say that there was nothing in a source: an error where the user named it."""
+        if source.must_hold_text:
+            raise UserError(f"{sentence}; there is nothing to read.")
+        self._notes.append(f"{sentence}.")
+
+
+class TextSource(_Source):
+    """The text of several sources as one.
+
+    Iteration yields non-empty pieces of text of bounded size. Between two sources stands a newline unless the first one
+    ends in one; between two stories of the package stands a blank line.
+    """
+
+    def _read(self) -> Iterator[str]:
         end, separator = "", ""
         for source in self._inputs:
             empty = True
-            for piece in self._text_of(source):
+            for piece in filter(None, self._joined(source)):
                 if empty and end:
                     yield from _completion(end, separator)
                 yield piece
                 empty, end = False, (end + piece)[-2:]
-            if not empty:
-                separator = source.ends_with
-            elif source.must_hold_text:
-                raise UserError(f"{source.name} is empty; there is nothing to read.")
+            if empty:
+                self._note_empty(source, f"{source.name} is empty")
             else:
-                self._notes.append(f"{source.name} is empty.")
+                separator = source.ends_with
         if not end:
             raise UserError(f"{_names(self._inputs)} held no text at all.")
 
-    def _text_of(self, source: _Input) -> Iterator[str]:
-        with _opened(source) as stream:
-            text = decoded(stream, source.name, self._encoding_errors, self._tally)
-            if source.column is not None:
-                text = column_text(text, source.column, source.name, self._notes)
-            yield from (piece for piece in text if piece)
+    def _joined(self, source: _Input) -> Iterator[str]:
+        if source.column is None:
+            yield from self._text_of(source)
+            return
+        separator = ""
+        for cell in self._cells_of(source, source.column):
+            yield separator + cell
+            separator = "\n"
 
 
-def read_sources(specs: Sequence[str], encoding_errors: str = "strict", stdin: BinaryIO | None = None) -> TextSource:
-    """Find the sources now and read them when iterated over.
+class RecordSource(_Source):
+    """The records of several sources: cells, fields, or lines of plain text.
+
+    Iteration yields one record at a time, a line that is ended by a newline; a newline inside a record has become a
+    space, and white space around it is gone, for it is no part of what was said. Records without any text are left out,
+    and counted.
+    """
+
+    def _read(self) -> Iterator[str]:
+        any_record = False
+        for source in self._inputs:
+            records = blank = 0
+            for record in self._records_of(source):
+                if text := record.strip():
+                    yield text.replace("\n", " ") + "\n"
+                    records += 1
+                else:
+                    blank += 1
+            if blank:
+                what = "blank lines" if source.column is None else "records without text"
+                self._notes.append(f"{blank:,} {what} of {source.name} are left out.")
+            if not records:
+                self._note_empty(source, f"{source.name} holds no record with text")
+            any_record = any_record or records > 0
+        if not any_record:
+            raise UserError(f"{_names(self._inputs)} held no text at all.")
+
+    def _records_of(self, source: _Input) -> Iterator[str]:
+        if source.column is not None:
+            return self._cells_of(source, source.column)
+        return (line.removesuffix("\n") for line in lines_of(self._text_of(source)))
+
+
+def read_sources(
+    specs: Sequence[str], encoding_errors: str = "strict", stdin: BinaryIO | None = None, speaker_column: str = ""
+) -> TextSource:
+    """Find the sources now and read them as one text when iterated over.
 
     Args:
         specs: what to read, see the top of this file. A path that exists wins over every other reading.
         encoding_errors: "strict" or "replace", for bytes that are not UTF-8.
         stdin: the bytes behind `-`; the process's own standard input by default.
+        speaker_column: the column or field whose text goes before each cell as a tag; plain text has none.
 
     Raises:
         UserError: nothing given, a source does not exist, or is of no use.
     """
+    return TextSource(*_found(specs, encoding_errors, stdin), speaker_column)
+
+
+def read_records(
+    specs: Sequence[str], encoding_errors: str = "strict", stdin: BinaryIO | None = None, speaker_column: str = ""
+) -> RecordSource:
+    """Find the sources now and read their records when iterated over; see `read_sources`."""
+    return RecordSource(*_found(specs, encoding_errors, stdin), speaker_column)
+
+
+def _found(
+    specs: Sequence[str], encoding_errors: str, stdin: BinaryIO | None
+) -> tuple[Sequence[_Input], str, Sequence[str]]:
     if encoding_errors not in ENCODING_ERRORS:
         raise ValueError(f"encoding_errors must be one of {ENCODING_ERRORS}, got {encoding_errors!r}")
     if not specs:
@@ -130,7 +209,7 @@ def read_sources(specs: Sequence[str], encoding_errors: str = "strict", stdin: B
         raise UserError("Standard input (-) can be read only once.")
     notes: list[str] = []
     inputs = [found for spec in specs for found in _inputs_of(str(spec), stdin, notes)]
-    return TextSource(inputs, encoding_errors, notes)
+    return inputs, encoding_errors, notes
 
 
 def _inputs_of(spec: str, stdin: BinaryIO | None, notes: list[str]) -> list[_Input]:
@@ -142,7 +221,7 @@ def _inputs_of(spec: str, stdin: BinaryIO | None, notes: list[str]) -> list[_Inp
         return [_file(spec)]
     if spec.startswith(BUILTIN_PREFIX):
         return _builtin(spec.removeprefix(BUILTIN_PREFIX))
-    if (split := _csv_split(spec)) is not None:
+    if (split := _table_split(spec)) is not None:
         return [replace(_path_input(split[0]), column=split[1])]
     raise UserError(_missing(spec))
 
@@ -152,23 +231,36 @@ def _path_input(path: str) -> _Input:
 
 
 def _file(path: str) -> _Input:
-    if path.lower().endswith(".csv"):
-        with _opened(_path_input(path)) as stream:
-            header = header_of(decoded(stream, path, "replace", Tally()), path)
-        first = header[0] if header else "COLUMN"
+    if _is_table(path):
+        kind, part, names = _parts_of(path)
+        first = names[0] if names else part.upper()
         raise UserError(
-            f"{path} is a CSV file; say which column to read, for example {path}:{first} (columns: {listing(header)})."
+            f"{path} is a {kind} file; say which {part} to read, for example {path}:{first} "
+            f"({part}s: {listing(names)})."
         )
     return _path_input(path)
 
 
-def _csv_split(spec: str) -> tuple[str, str] | None:
-    """Split `file.csv:column` at the first colon that has an existing CSV file before it."""
-    ends = [index for index, character in enumerate(spec) if character == ":" and spec[:index].lower().endswith(".csv")]
+def _parts_of(path: str) -> tuple[str, str, list[str]]:
+    """Return what kind of table a file is, what its parts are called, and their names."""
+    with _opened(_path_input(path)) as stream:
+        text = decoded(stream, path, "replace", Tally())
+        if path.lower().endswith(JSON_ENDINGS):
+            return "JSON Lines", "field", list(next((entry for _, entry in objects(text, path)), {}))
+        return "CSV", "column", [name for name in header_of(text, path) if name]
+
+
+def _table_split(spec: str) -> tuple[str, str] | None:
+    """Split `file.csv:column` at the first colon that has an existing file with columns or fields before it."""
+    ends = [index for index, character in enumerate(spec) if character == ":" and _is_table(spec[:index])]
     existing = [end for end in ends if os.path.isfile(spec[:end])]
     if ends and not existing:
         raise UserError(_missing(spec[: ends[0]]))
     return (spec[: existing[0]], spec[existing[0] + 1 :]) if existing else None
+
+
+def _is_table(path: str) -> bool:
+    return path.lower().endswith(TABLE_ENDINGS)
 
 
 def _builtin(name: str) -> list[_Input]:

@@ -7,6 +7,7 @@ import datetime
 import math
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,7 +39,7 @@ from unrolled.training.trainer import Job, Trainer, TrainingState
 from unrolled.version import __version__
 
 DEFAULT_SOURCE = "builtin:stories"
-DEFAULT_PRESET = "stories"
+DEFAULT_PRESET = "stories-fast"
 STEPS_WITHOUT_LIMIT = 10**9
 
 
@@ -50,6 +51,7 @@ class Base:
     tokenizer: Tokenizer
     weights: dict[str, torch.Tensor]
     sha256: str
+    warnings: Sequence[str] = ()
 
 
 def train(
@@ -68,9 +70,10 @@ def train(
     """Train a language model of a text.
 
     Args:
-        sources: files, directories, `file.csv:column`, `-` for standard input, or `builtin:stories`.
+        sources: files, directories, `file.csv:column`, `file.jsonl:field`, `-` for standard input, or
+            `builtin:stories`.
         out: the run directory to make.
-        preset: named settings; `stories` when none is given.
+        preset: named settings; `stories-fast` when none is given.
         settings: dotted settings over the preset, e.g. `{"model.hidden_size": 512}`.
         valid: validation text; without it the end of the text validates.
         init_from: a run whose weights, vocabulary and architecture this one starts from.
@@ -89,6 +92,7 @@ def train(
     chosen = make_settings(preset or DEFAULT_PRESET, settings)
     if base is not None:
         chosen = _with_architecture_of(base, chosen, settings or {})
+        chosen = _with_tokens_of(base, chosen, settings or {}, preset)
     folder = RunFolder(out)
     folder.refuse_to_overwrite(force)
     _check_machine(chosen)
@@ -160,7 +164,7 @@ def _run(
 ) -> Finished:
     """Build the job, train, and write the picture and the card."""
     settings = config.settings
-    for note in corpus.notes:
+    for note in (*config.warnings, *corpus.notes):
         listener(Note(note))
     choice = choose_device(settings.training.device)
     kernel = select_kernel(settings.training.kernel, choice.device.type)
@@ -243,7 +247,7 @@ def _open_base(folder: RunFolder) -> Base:
     tokenizer = folder.read_tokenizer(config)
     shapes = LanguageModel.shapes(config.settings.model, config.vocabulary_size)
     weights, _ = read_weights(folder.weights, shapes, config.tokenizer_sha256)
-    return Base(config.settings, tokenizer, weights, file_sha256(folder.weights))
+    return Base(config.settings, tokenizer, weights, file_sha256(folder.weights), config.warnings)
 
 
 def _with_architecture_of(base: Base, chosen: Settings, asked: Mapping[str, Any]) -> Settings:
@@ -263,6 +267,23 @@ def _with_architecture_of(base: Base, chosen: Settings, asked: Mapping[str, Any]
     return chosen.model_copy(update={"model": base.settings.model.model_copy(update={"dropout": dropout})})
 
 
+def _with_tokens_of(base: Base, chosen: Settings, asked: Mapping[str, Any], preset: str | None) -> Settings:
+    """Take the base's kind of tokens, and its way of splitting unless another one was asked for.
+
+    Raises:
+        UserError: another kind of tokens was asked for.
+    """
+    kind = base.tokenizer.kind
+    if "data.tokenizer" in asked and chosen.data.tokenizer != kind:
+        raise UserError(f"The run to start from has a vocabulary of kind {kind}; leave data.tokenizer out.")
+    inherited = {"tokenizer": kind}
+    if preset is None:
+        names = ("split", "valid_fraction", "test_fraction", "split_seed", "speaker_column")
+        inherited |= {name: getattr(base.settings.data, name) for name in names if f"data.{name}" not in asked}
+    values = {**chosen.data.model_dump(), **inherited}
+    return settings_from_values({**chosen.model_dump(), "data": values})
+
+
 def _config(
     settings: Settings, corpus: Corpus, preset: str, sources: list[str], command: str, base: Base | None
 ) -> RunConfig:
@@ -278,6 +299,7 @@ def _config(
             "train_characters": corpus.train.characters,
             "valid_tokens": corpus.valid.tokens,
             "valid_characters": corpus.valid.characters,
+            **_size_of_test(corpus),
         },
         made_with={
             "unrolled": __version__,
@@ -288,7 +310,13 @@ def _config(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         command=command,
         fine_tuned_from=None if base is None else base.sha256,
+        warnings=[] if base is None else list(base.warnings),
     )
+
+
+def _size_of_test(corpus: Corpus) -> dict[str, int]:
+    test = corpus.test
+    return {} if test is None else {"test_tokens": test.tokens, "test_characters": test.characters}
 
 
 def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -397,5 +425,6 @@ def _public_name(source: str) -> str:
     """Return a source's name without the folders above it."""
     if source == "-" or source.startswith("builtin:"):
         return {"-": "standard input"}.get(source, source)
-    path, csv, column = (source, "", "") if Path(source).exists() else source.partition(".csv:")
-    return Path(os.path.abspath(path)).name + csv + column
+    table = None if Path(source).exists() else re.search(r"\.(csv|jsonl|ndjson):", source, re.IGNORECASE)
+    path, column = (source, "") if table is None else (source[: table.end() - 1], source[table.end() - 1 :])
+    return Path(os.path.abspath(path)).name + column

@@ -1,0 +1,164 @@
+"""One training step: ours against the way of the seed project and against torch.nn.LSTM, interleaved in one process.
+
+A step is all of it: embedding, recurrence, softmax, loss, backward pass, clipping, Adam. The seed's way makes a Python
+step for every time step, with eight matrix products a layer and the output layer inside. All start from the same
+weights and see the same batches; before anything is timed, their losses and gradients must agree.
+
+B: rows, T: steps, V: vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from unrolled.bench.limit import best_rate, kept_for_backward_bytes, products_in_operations
+from unrolled.bench.rivals import seeds_model, torch_model
+from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
+from unrolled.config import ModelSettings, TrainingSettings
+from unrolled.kernels import available_kernels, select_kernel
+from unrolled.nn import LanguageModel
+from unrolled.training.memory import keep_freed_memory
+from unrolled.training.optimiser import Optimiser
+
+SEEDS_WAY, TORCH, TORCH_BF16 = "the seed's way", "torch.nn.LSTM", "torch.nn.LSTM, bf16 autocast"
+Loss = Callable[[Tensor, Tensor], Tensor]  # inputs and targets (B, T) -> mean loss in nats
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a model and a batch."""
+
+    embedding_size: int
+    hidden_size: int
+    layers: int
+    vocabulary_size: int
+    window: int
+    batch_size: int
+
+
+SHAPES = {
+    "stories": Shape(64, 256, 1, 90, 128, 64),
+    "dialogue": Shape(512, 512, 2, 900, 35, 64),
+    "words": Shape(650, 650, 2, 10_000, 35, 32),
+}
+
+
+def measure(shape_name: str, repetitions: int) -> dict[str, Any]:
+    """Time every way at a shape of `SHAPES`; return medians, ratios, the share of the limit, and the memory kept."""
+    shape = SHAPES[shape_name]
+    keep_freed_memory()
+    ways = _losses(shape)
+    _check_that_they_agree(ways, shape)
+    steps = {name: _training_step(model, loss_nats, shape) for name, (model, loss_nats) in ways.items()}
+    seconds = times_in_turn(steps, repetitions)
+    tokens = shape.window * shape.batch_size
+    operations = products_in_operations(tokens, shape.vocabulary_size, shape.hidden_size, shape.layers)
+    limit_seconds = operations / best_rate(torch.float32)
+    ours = next(model for name, (model, _) in ways.items() if name.startswith("ours"))
+    return {
+        **circumstances(repetitions),
+        "shape": {"name": shape_name, **asdict(shape)},
+        "limit_milliseconds": round(1000 * limit_seconds, 1),
+        "kept_bytes_per_layer_row_and_step": _kept(ours, shape),
+        "ways": {name: _summary(values, seconds, tokens, limit_seconds) for name, values in seconds.items()},
+    }
+
+
+def _losses(shape: Shape) -> dict[str, tuple[nn.Module, Loss]]:
+    """Return each way's model and its mean loss, by name; all with the same weights."""
+    ours = {f"ours, {kernel}": _our_model(shape, kernel) for kernel in available_kernels()}
+    first = next(iter(ours.values()))
+    rivals: dict[str, nn.Module] = {SEEDS_WAY: seeds_model(first), TORCH: torch_model(first)}
+    ways: dict[str, tuple[nn.Module, Loss]] = {name: (model, _rivals_loss(model)) for name, model in rivals.items()}
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        model = torch_model(first)
+        ways[TORCH_BF16] = model, _rivals_loss(model, torch.autocast("cpu", torch.bfloat16))
+    return ways | {name: (model, _our_loss(model)) for name, model in ours.items()}
+
+
+def _our_model(shape: Shape, kernel: str) -> LanguageModel:
+    """Return our model with the weights that all start from."""
+    settings = ModelSettings(embedding_size=shape.embedding_size, hidden_size=shape.hidden_size, layers=shape.layers)
+    generator = torch.Generator().manual_seed(1)
+    return LanguageModel(settings, shape.vocabulary_size, generator, select_kernel(kernel).kernel)
+
+
+def _our_loss(model: LanguageModel) -> Loss:
+    return lambda inputs, targets: model.loss_nats(inputs, targets)[0] / targets.numel()
+
+
+def _rivals_loss(model: nn.Module, context: Any = None) -> Loss:
+    def loss_nats(inputs: Tensor, targets: Tensor) -> Tensor:
+        with contextlib.nullcontext() if context is None else context:
+            return cross_entropy(model(inputs).flatten(0, 1).float(), targets.flatten())
+
+    return loss_nats
+
+
+def _batch(shape: Shape, number: int) -> tuple[Tensor, Tensor]:
+    """Return the inputs and targets (B, T) of a round, the same for every model."""
+    generator = torch.Generator().manual_seed(number)
+    ids = torch.randint(shape.vocabulary_size, (shape.batch_size, shape.window + 1), generator=generator)
+    return ids[:, :-1], ids[:, 1:]
+
+
+def _check_that_they_agree(ways: dict[str, tuple[nn.Module, Loss]], shape: Shape) -> None:
+    """Fail unless all compute the same loss and the same gradient of the embedding, the farthest from the loss."""
+    results = {}
+    for name, (model, loss_nats) in ways.items():
+        embedding = model.embedding if isinstance(model, LanguageModel) else model.embedding.weight
+        loss = loss_nats(*_batch(shape, 0))
+        results[name] = loss, torch.autograd.grad(loss, embedding)[0]
+    expected = results[TORCH]
+    for name, result in results.items():
+        rtol, atol = (0.2, 1e-4) if name == TORCH_BF16 else (1e-3, 1e-7)
+        torch.testing.assert_close(result, expected, rtol=rtol, atol=atol, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def _training_step(model: nn.Module, loss_nats: Loss, shape: Shape) -> Callable[[int], float]:
+    """Return a function that makes one whole step on the batch of a round."""
+    settings = TrainingSettings()
+    optimiser = Optimiser(model, settings)
+
+    def step(number: int) -> float:
+        loss = loss_nats(*_batch(shape, number))
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+        optimiser.step()
+        return loss.item()
+
+    return step
+
+
+def _kept(ours: nn.Module, shape: Shape) -> dict[str, float]:
+    """Return the bytes that each of our kernels keeps of a layer, by row and time step, for the backward pass."""
+    ids, _ = _batch(shape, 0)
+    kept = {}
+    for name in available_kernels():
+        ours.kernel = select_kernel(name).kernel
+        total = kept_for_backward_bytes(lambda: ours.hidden(ids.t()))
+        kept[name] = round(total / (shape.layers * shape.batch_size * shape.window), 1)
+    return kept
+
+
+def _summary(
+    values: list[float], seconds: dict[str, list[float]], tokens: int, limit_seconds: float
+) -> dict[str, float]:
+    """Return one way's figures; a ratio above 1 means that it is faster than the other."""
+    ratios = {"times_the_seeds_way": SEEDS_WAY, "times_torch": TORCH, "times_torch_bf16": TORCH_BF16}
+    return {
+        "milliseconds_per_step": round(1000 * statistics.median(values), 1),
+        "fastest_milliseconds": round(1000 * min(values), 1),
+        "tokens_per_second": round(tokens / statistics.median(values)),
+        "share_of_the_limit": round(limit_seconds / statistics.median(values), 2),
+        **{key: round(median_ratio(seconds[name], values), 2) for key, name in ratios.items() if name in seconds},
+    }

@@ -1,0 +1,116 @@
+"""One field of a JSON Lines file: an object a line, its field's text one after the other.
+
+Blank lines are nothing. An object that lacks the field, or has null there, is counted and noted; a line that is not a
+JSON object, or a field that is not text, is an error that names the line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from unrolled.errors import UserError
+from unrolled.text.columns import lines_of, listing
+from unrolled.text.decoding import Tally
+from unrolled.text.speakers import missing_note, tagged
+
+ENDINGS = (".jsonl", ".ndjson")
+SURROGATE = re.compile("[\ud800-\udfff]")
+MOST_FIELDS_REMEMBERED = 1_000
+
+
+class FieldReader:
+    """Reads the texts of one field, each after its speaker where one is asked for.
+
+    Args:
+        field: the field's name.
+        speaker: the field with the speaker; empty: none.
+        name: what messages call the file.
+        encoding_errors: "strict" or "replace", for halves of surrogate pairs, which JSON can hold and no text can.
+        tally: its `replaced` grows by those that were replaced.
+    """
+
+    def __init__(self, field: str, speaker: str, name: str, encoding_errors: str, tally: Tally) -> None:
+        self._field, self._speaker, self._name = field, speaker, name
+        self._encoding_errors, self._tally = encoding_errors, tally
+        self._missing: Counter[str] = Counter()
+        self._seen: dict[str, None] = {}  # fields, in order
+
+    def values(self, text: Iterable[str], notes: list[str]) -> Iterator[str]:
+        """Yield the field's texts.
+
+        Raises:
+            UserError: a line cannot be read, or no object has the field; those that exist are listed.
+        """
+        for number, entry in objects(text, self._name):
+            self._remember(entry)
+            value = entry.get(self._field)
+            if value is None:
+                self._missing["text"] += 1
+                continue
+            yield self._with_speaker(entry, self._clean(self._text(value, self._field, number), number), number)
+        if not self._seen:
+            raise UserError(f"{self._name} is empty: it holds no JSON object with a field.")
+        self._check_exists(self._field)
+        self._check_exists(self._speaker)
+        if self._missing["text"]:
+            notes.append(
+                f"{self._missing['text']:,} objects of {self._name} have no {self._field!r}; they are left out."
+            )
+        notes += missing_note(self._missing, self._speaker, self._name)
+
+    def _with_speaker(self, entry: dict[str, Any], text: str, number: int) -> str:
+        if not self._speaker:
+            return text
+        value = entry.get(self._speaker)
+        speaker = "" if value is None else self._text(value, self._speaker, number)
+        return tagged(self._clean(speaker, number), text, self._missing)
+
+    def _check_exists(self, field: str) -> None:
+        if field and field not in self._seen:
+            raise UserError(f"{self._name} has no field {field!r}; its fields are: {listing(list(self._seen))}.")
+
+    def _remember(self, entry: dict[str, Any]) -> None:
+        wanted = {name: None for name in (self._field, self._speaker) if name in entry}
+        self._seen |= dict.fromkeys(entry) if len(self._seen) < MOST_FIELDS_REMEMBERED else wanted
+
+    def _text(self, value: Any, field: str, number: int) -> str:
+        if not isinstance(value, str):
+            raise UserError(
+                f"{self._name}, line {number:,}: the field {field!r} is no text but {json.dumps(value):.60}."
+            )
+        return value
+
+    def _clean(self, text: str, number: int) -> str:
+        found = len(SURROGATE.findall(text))
+        if found and self._encoding_errors == "strict":
+            raise UserError(
+                f"{self._name}, line {number:,} holds half of a surrogate pair, which is no character; correct it, or "
+                "go on with --encoding-errors replace."
+            )
+        self._tally.replaced += found
+        return SURROGATE.sub("\ufffd", text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def objects(text: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number of each line that is not blank, from 1, and its object.
+
+    Raises:
+        UserError: a line is not a JSON object.
+    """
+    for number, line in enumerate(lines_of(text), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as problem:
+            where = f"line {number:,}, column {problem.colno:,}"
+            raise UserError(f"{name} is not JSON Lines: {where}: {problem.msg}.") from None
+        except (ValueError, RecursionError):
+            raise UserError(f"{name}, line {number:,} cannot be read as JSON: it is nested too deeply.") from None
+        if not isinstance(entry, dict):
+            raise UserError(f"{name}, line {number:,} is no JSON object; JSON Lines holds one object a line.")
+        yield number, entry
