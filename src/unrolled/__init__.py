@@ -19,6 +19,8 @@ from unrolled.version import __version__
 
 if TYPE_CHECKING:
     from unrolled.errors import UserError
+    from unrolled.export import export_torch
+    from unrolled.importers import import_checkpoint
     from unrolled.shipped import shipped_model_folder
     from unrolled.trained import TrainedModel, load
     from unrolled.training import resume, train
@@ -29,10 +31,22 @@ _HOME = {
     "load": "unrolled.trained",
     "train": "unrolled.training",
     "resume": "unrolled.training",
+    "import_checkpoint": "unrolled.importers",
+    "export_torch": "unrolled.export",
     "shipped_model_folder": "unrolled.shipped",
 }
 
-__all__ = ["TrainedModel", "UserError", "__version__", "load", "resume", "shipped_model_folder", "train"]
+__all__ = [
+    "TrainedModel",
+    "UserError",
+    "__version__",
+    "export_torch",
+    "import_checkpoint",
+    "load",
+    "resume",
+    "shipped_model_folder",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,23 +6,27 @@ generator, so any number of threads may use one at the same time.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from unrolled.config import SamplingSettings, Settings, sampling_settings
-from unrolled.data import TokenSequence, encode_text
+from unrolled.data import TokenSequence, encode_split, encode_text
 from unrolled.errors import UserError
 from unrolled.evaluation import Likelihood, evaluate, surprisals_nats
+from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
 from unrolled.runs import RunConfig, RunFolder, read_metrics, read_weights
 from unrolled.runs.weights import file_sha256
-from unrolled.sampling import Delta, Generation, NumpyDecoder, decoder_of, generate, stream
+from unrolled.sampling import Decoder, Delta, Generation, decoder_of, generate, stream
 from unrolled.shipped import shipped_model_folder
 from unrolled.text import Tokenizer
 
@@ -76,8 +80,13 @@ class TrainedModel:
         """All settings that the model was trained with."""
         return self.config.settings
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What everyone who uses the model should know, e.g. that its vocabulary is a placeholder."""
+        return tuple(self.config.warnings)
+
     @cached_property
-    def decoder(self) -> NumpyDecoder:
+    def decoder(self) -> Decoder:
         """The model as it is used to write, one token at a time."""
         return decoder_of(self.network)
 
@@ -85,7 +94,7 @@ class TrainedModel:
         """Write on from a prompt.
 
         Args:
-            prompt: any text; characters that the model does not know are reported in the result.
+            prompt: any text; characters or words that the model does not know are reported in the result.
             settings: decoding settings over the run's own, e.g. `temperature=0.7, top_k=40, seed=7, n=3`; see
                 `SamplingSettings`.
 
@@ -102,11 +111,12 @@ class TrainedModel:
         """Return the surprisal of every token of a text.
 
         Raises:
-            UserError: the text is empty.
+            UserError: the text is empty, or gives no token.
         """
-        ids = self.tokenizer.encode(text)
+        of_records = self.settings.data.split == "records"
+        ids = self.tokenizer.encode_lines(text) if of_records else self.tokenizer.encode(text)
         if len(ids) == 0:
-            raise UserError("There is no text to score; give at least one character.")
+            raise UserError(f"There is no text to score; give at least one {self.tokenizer.kind}.")
         unknown = int((ids == self.tokenizer.unknown_id).sum()) if self.tokenizer.unknown_id is not None else 0
         size = len(text.encode("utf-8", "surrogatepass"))
         return self.score_tokens(TokenSequence(ids, len(text), size, unknown))
@@ -117,22 +127,64 @@ class TrainedModel:
         likelihood = Likelihood(math.fsum(nats), text.tokens, text.characters, text.utf8_bytes, text.unknown_tokens)
         return Score(tuple(self.tokenizer.pieces(text.ids)), tuple(nats), likelihood)
 
+    def encode(
+        self,
+        sources: str | Path | Sequence[str | Path],
+        encoding_errors: str = "strict",
+        split: str | None = None,
+        stdin: BinaryIO | None = None,
+    ) -> TokenSequence:
+        """Read a text as the training did, as records or as one text, and encode it on disk.
+
+        Args:
+            sources: files, directories, `file.csv:column` or `file.jsonl:field`; `-` for standard input.
+            encoding_errors: `strict`, or `replace` for bytes that are not UTF-8.
+            split: `train`, `valid` or `test` for the part that the run's own rule makes of the text; none: all of it.
+            stdin: what `-` reads.
+
+        Raises:
+            UserError: a file is missing, empty or no text, or it has no such part.
+        """
+        specs = [str(spec) for spec in ([sources] if isinstance(sources, (str, Path)) else sources)]
+        data = self.settings.data.model_copy(update={"encoding_errors": encoding_errors})
+        if split is None:
+            return encode_text(self.tokenizer, specs, encoding_errors, settings=data, stdin=stdin)
+        text = encode_split(self.tokenizer, specs, data, split, stdin=stdin)
+        return dataclasses.replace(text, notes=(*self._doubts(text, split), *text.notes))
+
+    def _doubts(self, text: TokenSequence, split: str) -> list[str]:
+        """Return a note where a part of a text cannot be the run's own.
+
+        Raises:
+            UserError: it is the run's text, but the run was not trained on this part of it.
+        """
+        corpus = self.config.corpus
+        if corpus.get("content_sha256") != text.content_sha256:
+            return ["This is not the text that the run was trained on; the run's rule for splitting is applied to it."]
+        if corpus.get(f"{split}_characters") != text.characters:
+            raise UserError(
+                "The run learnt from all of this text, for it was given another one to validate on (--valid); leave "
+                "--split out."
+            )
+        return []
+
     def evaluate(
-        self, sources: str | Path | Sequence[str | Path] | TokenSequence, encoding_errors: str = "strict"
+        self,
+        sources: str | Path | Sequence[str | Path] | TokenSequence,
+        encoding_errors: str = "strict",
+        split: str | None = None,
     ) -> Likelihood:
         """Measure the model on whole files, in one pass with carried state.
 
         Args:
-            sources: files, directories or `file.csv:column`, or a text that is encoded already.
+            sources: files, directories, `file.csv:column` or `file.jsonl:field`, or a text that is encoded already.
             encoding_errors: `strict`, or `replace` for bytes that are not UTF-8.
+            split: a part of the text, see `encode`.
 
         Raises:
-            UserError: a file is missing, empty or no text.
+            UserError: a file is missing, empty or no text, or it has no such part.
         """
-        text = sources
-        if not isinstance(text, TokenSequence):
-            specs = [text] if isinstance(text, (str, Path)) else text
-            text = encode_text(self.tokenizer, [str(spec) for spec in specs], encoding_errors)
+        text = sources if isinstance(sources, TokenSequence) else self.encode(sources, encoding_errors, split)
         return evaluate(
             self.network, text.ids, self.tokenizer.start_id, text.characters, text.utf8_bytes, text.unknown_tokens
         )
@@ -174,6 +226,8 @@ class TrainedModel:
             "seed": self.settings.training.seed,
             "created": self.config.created,
             "made_with": self.config.made_with,
+            "imported_from": self.config.imported_from,
+            "warnings": list(self.warnings),
         }
 
 
@@ -181,12 +235,25 @@ def load(run: str | Path = SHIPPED, device: str = "auto") -> TrainedModel:
     """Open a run for use.
 
     Args:
-        run: a run directory, or `builtin:stories` for the model that comes with the package.
+        run: a run directory, or `builtin:stories` for the model that comes with the package, or a folder that holds
+            only a checkpoint from elsewhere (see `unrolled.importers`).
         device: auto, cpu, cuda, cuda:N or mps, for scoring and evaluating.
 
     Raises:
         UserError: there is no run, or one of its files is missing, damaged or from another run.
     """
-    folder = RunFolder(shipped_model_folder() if str(run) == SHIPPED else run)
+    path = shipped_model_folder() if str(run) == SHIPPED else Path(run)
+    return _load_foreign(path, device) if holds_only_foreign_files(path) else _load_run(RunFolder(path), device)
+
+
+def _load_run(folder: RunFolder, device: str) -> TrainedModel:
     config = folder.read_config()
     return TrainedModel(folder, config, folder.read_tokenizer(config), device)
+
+
+def _load_foreign(folder: Path, device: str) -> TrainedModel:
+    """Import the checkpoint in a folder into a temporary run, which lasts as long as the model."""
+    with ExitStack() as stack:
+        model = _load_run(stack.enter_context(temporary_run(folder)), device)
+        weakref.finalize(model, stack.pop_all().close)
+    return model

@@ -28,7 +28,7 @@ def test_a_run_from_begin_to_end(cli, story, tmp_path, monkeypatch):
     assert "bits per character" in done.out
     assert "unrolled generate runs/story" in done.out
     assert ESCAPE not in done.out + done.err
-    for words in ("device cpu", "kernel ", "step     24", "nats/token", "bits/char", "chars/s", "*best", "    | "):
+    for words in ("device cpu", "kernel ", "step     24", "nats/token", "bits/char", "tokens/s", "*best", "    | "):
         assert words in done.err
     card = (tmp_path / "runs" / "story" / "README.md").read_text("utf-8")
     assert "unrolled train story.txt --set model.embedding_size=5" in card
@@ -49,7 +49,7 @@ def test_a_forced_terminal_shows_a_live_line(cli, story, tmp_path, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     done = cli("train", story, *SMALL, "--out", tmp_path / "run")
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", done.err)
-    assert re.search(r"step \d+/24  loss \d\.\d{3}  valid \d\.\d{3} bits/char  [\d,]+ chars/s  \d+s left", plain)
+    assert re.search(r"step \d+/24  loss \d\.\d{3}  valid \d\.\d{3} bits/char  [\d,]+ tokens/s  \d+s left", plain)
     assert ESCAPE in done.err
 
 

@@ -78,7 +78,7 @@ def test_a_disk_that_is_full_at_the_start_leaves_something_that_force_replaces(r
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("unrolled.text.characters._write_whole", full)
+        patch.setattr("unrolled.text.characters.write_whole", full)
         with pytest.raises(UserError, match="No space left"):
             begin(tmp_path / "new")
     begin(tmp_path / "new", force=True)

@@ -36,18 +36,19 @@ class CommandWithPrompt(click.Command):
 @click.option("--presence-penalty", type=float, metavar="A", help="Off each token once it was written.  [default: 0]")
 @click.option("--frequency-penalty", type=float, metavar="A", help="The same, each time.  [default: 0]")
 @click.option("--stop", multiple=True, metavar="S", help="Text that ends the output; may be given several times.")
+@click.option("--unknown-token", metavar="WHEN", help="May <unk> be written: banned or allowed.  [default: banned]")
 @click.option("--n", type=int, metavar="N", help="Samples.  [default: 1]")
 @click.option("--seed", type=int, metavar="N", help="The same seed gives the same text.")
 @click.option("--raw", is_flag=True, help="Print control characters as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: str, prompt: str, raw: bool, as_json: bool, **settings: Any) -> None:
     """Write on from PROMPT with the model in RUN; - reads the prompt from standard input."""
+    from unrolled.cli.opening import open_model
     from unrolled.cli.printing import print_json, remark
     from unrolled.sampling import resolve_seed
-    from unrolled.trained import load
 
     asked = {name: value for name, value in settings.items() if value is not None and value != ()}
-    model = load(run, device="cpu")
+    model = open_model(run)
     sampling = model.sampling(asked)
     asked["seed"] = resolve_seed(sampling.seed)
     prompt = _standard_input() if prompt == "-" else prompt

@@ -18,7 +18,7 @@ def command(run: str, as_json: bool) -> None:
         print_json(info)
         return
     info["seed"] = str(info["seed"])  # to be copied, not to be read as a quantity
-    print_rows([(name.replace("_", " "), _shown(value)) for name, value in info.items() if value is not None])
+    print_rows([(name.replace("_", " "), _shown(value)) for name, value in info.items() if value not in (None, [], {})])
 
 
 def _shown(value: object) -> str:

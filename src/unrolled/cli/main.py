@@ -23,9 +23,13 @@ COMMANDS = {
     "score": "Show how surprising each token of a text is.",
     "generate": "Write on from a prompt.",
     "serve": "Open the web page of one or more models.",
+    "import": "Make a run of a checkpoint from elsewhere.",
+    "export": "Write a model for another tool.",
     "info": "Say what a model is and how it was made.",
     "data": "List and fetch example texts.",
+    "bench": "Measure speed on this machine, beside the rivals.",
 }
+MODULES = {"import": "import_checkpoint"}  # `import` is no name for a module
 
 
 class ReaderLeft(Exception):
@@ -41,7 +45,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"unrolled.cli.{name}").command
+        return importlib.import_module(f"unrolled.cli.{MODULES.get(name, name)}").command
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):

@@ -99,7 +99,7 @@ class Show:
             self.task,
             completed=event.share_done,
             description=f"step {event.step:,}{self.of_steps}  loss {event.loss_nats:.3f}{bits}"
-            f"  {event.tokens_per_second:,.0f} chars/s  {_duration(event.seconds_left)} left",
+            f"  {event.tokens_per_second:,.0f} tokens/s  {_duration(event.seconds_left)} left",
         )
 
     def _evaluated(self, event: Evaluated) -> None:
@@ -108,7 +108,7 @@ class Show:
         self._say(
             f"step {entry['step']:>6,}  {_duration(entry['seconds']):>7}  train {entry['train_loss_nats']:.3f}  valid "
             f"{entry['valid_loss_nats']:.3f} nats/token, {self.valid_bits:.3f} bits/char  "
-            f"{entry['tokens_per_second']:,.0f} chars/s  {_duration(self.seconds_left)} left"
+            f"{entry['tokens_per_second']:,.0f} tokens/s  {_duration(self.seconds_left)} left"
             f"{'  *best' if event.is_best else ''}",
             "bold" if event.is_best else "",
         )

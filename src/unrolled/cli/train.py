@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from unrolled.errors import UserError
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @click.option("--out", metavar="RUN", help="Directory to make.  [default: runs/<name of the text>]")
 @click.option("--resume", metavar="RUN", help="Go on with a run exactly where it stopped; needs nothing else.")
-@click.option("--preset", metavar="NAME", help="Named settings.  [default: stories]")
+@click.option("--preset", metavar="NAME", help="Named settings.  [default: stories-fast]")
 @click.option("--config", metavar="FILE", help="Settings in a TOML file, over the preset.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="A setting, e.g. model.hidden_size=512.")
 @click.option("--minutes", type=float, metavar="M", help="Stop after so many minutes.")
@@ -35,14 +34,15 @@ from unrolled.errors import UserError
 def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_json: bool, **options: Any) -> int:
     """Train a language model of a text.
 
-    SOURCE is a file, several files, a directory of .txt files, file.csv:column, - for standard input, or
-    builtin:stories (the default), stories that come with unrolled.
+    SOURCE is a file, several files, a directory of .txt files, file.csv:column, file.jsonl:field, - for standard
+    input, or builtin:stories (the default), stories that come with unrolled.
     """
     if options["list_settings"]:
         return _list_settings(as_json)
     if resume is not None:
         return _resume(resume, sources, out, as_json, options)
     from unrolled.cli.show import listener_for, print_finished
+    from unrolled.cli.typed import typed_command
     from unrolled.training import train
     from unrolled.training.start import DEFAULT_SOURCE
 
@@ -57,7 +57,7 @@ def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_js
             init_from=options["init_from"],
             force=options["force"],
             listener=listener,
-            command=shlex.join(["unrolled", *map(_without_folders, sys.argv[1:])]),
+            command=typed_command(),
             stdin=sys.stdin.buffer,
         )
     return print_finished(finished, as_json)
@@ -126,13 +126,6 @@ def _free_name(source: str) -> str:
         number += 1
         name = Path("runs") / f"{stem}-{number}"
     return str(name)
-
-
-def _without_folders(argument: str) -> str:
-    """Return an argument of the command as the model card may show it: a path of this machine becomes a name."""
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    path = Path(value)
-    return option + equals + (path.name if path.is_absolute() or ".." in path.parts else value)
 
 
 def _list_settings(as_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from unrolled.units import bits_from_nats, perplexity
 
 def write_card(path: Path, name: str, config: RunConfig, parameters: int, best: dict[str, Any] | None) -> None:
     """Write the card; `best` is the line of `metrics.jsonl` of the weights that were kept."""
-    sections = [_heading(name, config, parameters), _results(best), _making(config), _use(name), _limits()]
+    making = _importing(config) if config.imported_from else _making(config)
+    sections = [_heading(name, config, parameters), *_warnings(config), _results(best), making, _use(name), _limits()]
     write_atomically(path, "\n".join(sections).encode())
 
 
@@ -29,6 +31,12 @@ A language model over {config.settings.data.tokenizer}s: an LSTM written from it
 | vocabulary | {config.vocabulary_size} |
 | parameters | {parameters:,} |
 """
+
+
+def _warnings(config: RunConfig) -> list[str]:
+    """Return the run's warnings; they may quote a vocabulary from elsewhere, so they are shown as mere text."""
+    lines = [f"- {html.escape(' '.join(text.split()), quote=False)}" for text in config.warnings]
+    return ["## What to know first\n\n" + "\n".join(lines) + "\n"] if lines else []
 
 
 def _results(best: dict[str, Any] | None) -> str:
@@ -67,6 +75,12 @@ def _making(config: RunConfig) -> str:
         lines.append(f"- fine-tuned from weights with the SHA-256 `{config.fine_tuned_from}`")
     command = f"\n```bash\n{config.command}\n```\n" if config.command else ""
     return "## How it was made\n\n" + "\n".join(lines) + "\n" + command + "\nAll settings are in `config.json`.\n"
+
+
+def _importing(config: RunConfig) -> str:
+    origin = "\n".join(f"- {key}: `{value.replace('`', '')}`" for key, value in config.imported_from.items())
+    command = f"\n```bash\n{config.command}\n```\n" if config.command else ""
+    return f"## Where it comes from\n\nTrained elsewhere and imported from a checkpoint.\n\n{origin}\n{command}"
 
 
 def _use(name: str) -> str:

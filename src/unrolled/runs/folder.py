@@ -78,11 +78,7 @@ class RunConfig:
         problems += _corpus_problems(values.get("corpus")) + _text_problems(values)
         if problems:
             raise UserError("; ".join(problems) + ".")
-        optional = {
-            key: values[key]
-            for key, kind in OPTIONAL.items()
-            if isinstance(values.get(key), kind)
-        }
+        optional = {key: values[key] for key, kind in OPTIONAL.items() if isinstance(values.get(key), kind)}
         names = {key: values[key] for key in ("preset", "fine_tuned_from") if isinstance(values.get(key), str)}
         return cls(settings, values["vocabulary_size"], values["tokenizer_sha256"], **optional, **names)
 
@@ -237,9 +233,16 @@ class RunFolder:
         if not self.path.exists():
             raise UserError(f"There is no run at {self.path}{self._neighbours()}.")
         if not self.path.is_dir():
-            raise UserError(f"{self.path} is a file; a run is a directory, as `unrolled train --out` makes it.")
+            raise UserError(
+                f"{self.path} is a file; a run is a directory, as `unrolled train --out` makes it, and `unrolled "
+                "import` of a checkpoint from elsewhere."
+            )
         if not self.config.is_file():
-            raise UserError(f"{self.path} holds no run: config.json is missing{self._neighbours()}.")
+            hint = f"; make one of its checkpoint: unrolled import {self.path} --out RUN"
+            foreign = any(self.path.glob("*.pt")) and not self.weights.exists()
+            raise UserError(
+                f"{self.path} holds no run: config.json is missing{hint if foreign else self._neighbours()}."
+            )
 
     def _neighbours(self) -> str:
         """Name the runs that do exist beside this path, or inside it."""

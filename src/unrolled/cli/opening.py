@@ -1,0 +1,19 @@
+"""Opening a model for a command, and saying what its user should know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unrolled.trained import TrainedModel
+
+
+def open_model(run: str, device: str = "cpu") -> TrainedModel:
+    """Load a model; its warnings go to standard error."""
+    from unrolled.cli.printing import remark
+    from unrolled.trained import load
+
+    model = load(run, device)
+    for warning in model.warnings:
+        remark(f"Warning: {warning}")
+    return model
