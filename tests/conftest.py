@@ -5,7 +5,12 @@ import shutil
 import sys
 from dataclasses import dataclass
 
+import hypothesis
 import pytest
+
+# How long an example takes says nothing on a busy machine.
+hypothesis.settings.register_profile("no-clock", deadline=None)
+hypothesis.settings.load_profile("no-clock")
 
 STORY = "".join(
     f"On day {day} the fox met {who} by the {place}. \u201cIs it far?\u201d asked {who}.\n"

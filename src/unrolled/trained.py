@@ -26,7 +26,7 @@ from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
 from unrolled.runs import RunConfig, RunFolder, read_metrics, read_weights
 from unrolled.runs.weights import file_sha256
-from unrolled.sampling import Decoder, Delta, Generation, decoder_of, generate, stream
+from unrolled.sampling import PRECISIONS, Decoder, Delta, Generation, decoder_of, generate, stream
 from unrolled.shipped import shipped_model_folder
 from unrolled.text import Tokenizer
 
@@ -57,10 +57,12 @@ class TrainedModel:
         tokenizer: text to tokens and back.
         device: where `score` and `evaluate` compute.
         device_reason: why.
+        decoding: the precision of the weights that text is written with.
         writing_device: where text is written, always the CPU: so the same seed gives the same text everywhere.
         writing_device_reason: why.
     """
 
+    decoding = "float32"
     writing_device = "cpu"
     writing_device_reason = "the fastest for one token at a time"
 
@@ -88,7 +90,7 @@ class TrainedModel:
     @cached_property
     def decoder(self) -> Decoder:
         """The model as it is used to write, one token at a time."""
-        return decoder_of(self.network)
+        return decoder_of(self.network, self.decoding)
 
     def generate(self, prompt: str = "", **settings: Any) -> Generation:
         """Write on from a prompt.
@@ -231,19 +233,25 @@ class TrainedModel:
         }
 
 
-def load(run: str | Path = SHIPPED, device: str = "auto") -> TrainedModel:
+def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float32") -> TrainedModel:
     """Open a run for use.
 
     Args:
         run: a run directory, or `builtin:stories` for the model that comes with the package, or a folder that holds
             only a checkpoint from elsewhere (see `unrolled.importers`).
         device: auto, cpu, cuda, cuda:N or mps, for scoring and evaluating.
+        decoding: float32, or bfloat16 to write faster with rounded weights; the text of a seed is then another one.
 
     Raises:
+        ValueError: an unknown precision for decoding.
         UserError: there is no run, or one of its files is missing, damaged or from another run.
     """
     path = shipped_model_folder() if str(run) == SHIPPED else Path(run)
-    return _load_foreign(path, device) if holds_only_foreign_files(path) else _load_run(RunFolder(path), device)
+    if decoding not in PRECISIONS:
+        raise ValueError(f"decoding is {' or '.join(PRECISIONS)}, not {decoding!r}")
+    model = _load_foreign(path, device) if holds_only_foreign_files(path) else _load_run(RunFolder(path), device)
+    model.decoding = decoding
+    return model
 
 
 def _load_run(folder: RunFolder, device: str) -> TrainedModel:

@@ -17,8 +17,8 @@ def command(
 ) -> None:
     """Measure the model in RUN on FILE, in one pass with carried state, every token counted once.
 
-    FILE may be - for standard input, a directory, file.csv:column or file.jsonl:field. With --split, the text is split as
-    the run split its own, by the same seed and fractions, and only that part is measured.
+    FILE may be - for standard input, a directory, file.csv:column or file.jsonl:field. With --split, the text is split
+    as the run split its own, by the same seed and fractions, and only that part is measured.
     """
     import sys
 
