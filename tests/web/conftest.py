@@ -8,6 +8,7 @@ from unrolled.web.application import create_app
 from unrolled.web.server import Server, bind
 
 from .fakes import FakeModel
+from .proxies import nginx as nginx
 
 
 @pytest.fixture

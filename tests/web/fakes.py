@@ -6,15 +6,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 
-from unrolled.config import ModelSettings, sampling_settings
+from unrolled.config import ModelSettings, SamplingSettings, sampling_settings
 from unrolled.sampling.generate import Delta
 
 KNOWN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,'\n")
 
 
 class FakeTokenizer:
-    kind = "character"
     vocabulary_size = 89
+
+    def __init__(self, kind: str = "character") -> None:
+        self.kind = kind
 
     def unknown_in(self, text: str) -> list[str]:
         return [c for c in dict.fromkeys(text) if c not in KNOWN]
@@ -29,8 +31,7 @@ class FakeModel:
 
     writing_device = "cpu"
     writing_device_reason = "the fastest for one token"
-    tokenizer = FakeTokenizer()
-    settings = SimpleNamespace(model=ModelSettings(embedding_size=24, hidden_size=320, layers=2))
+    warnings = ()
 
     def __init__(
         self,
@@ -38,7 +39,14 @@ class FakeModel:
         script: str = "the sea was calm. ",
         gates: Mapping[int, threading.Event] | None = None,
         failures: Mapping[int, Exception] | None = None,
+        kind: str = "character",
+        sampling: SamplingSettings | None = None,
     ) -> None:
+        self.tokenizer = FakeTokenizer(kind)
+        self.settings = SimpleNamespace(
+            model=ModelSettings(embedding_size=24, hidden_size=320, layers=2),
+            sampling=SamplingSettings() if sampling is None else sampling,
+        )
         self.name = name
         self.script = script
         self.gates = dict(gates or {})
@@ -51,12 +59,15 @@ class FakeModel:
     def info(self) -> dict:
         return {"parameters": 1_234_567, "valid_bits_per_char": 1.75434}
 
-    def stream(self, prompt: str = "", **settings) -> Iterator[Delta]:
-        checked = sampling_settings(settings)
-        self.asked.append({"prompt": prompt, **settings})
-        return self._deltas(checked.seed, checked.max_tokens)
+    def sampling(self, settings: dict) -> SamplingSettings:
+        return sampling_settings(settings, self.settings.sampling)
 
-    def _deltas(self, seed: int, length: int) -> Iterator[Delta]:
+    def stream(self, prompt: str = "", **settings) -> Iterator[Delta]:
+        checked = self.sampling(settings)
+        self.asked.append({"prompt": prompt, **settings})
+        return self._deltas(checked.seed, checked.max_tokens, checked.n)
+
+    def _deltas(self, seed: int, length: int, samples: int) -> Iterator[Delta]:
         self.opened.append(seed)
         try:
             for i in range(length):
@@ -66,7 +77,8 @@ class FakeModel:
                     raise self.failures[i]
                 last = i == length - 1
                 self.written += 1
-                yield Delta(0, self.character(seed, i), "length" if last else None, i + 1)
+                for j in range(samples):
+                    yield Delta(j, self.character(seed + j, i), "length" if last else None, i + 1)
         finally:
             self.closed.release()
 

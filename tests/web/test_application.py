@@ -5,6 +5,7 @@ import io
 import json
 import re
 import threading
+from urllib.parse import urljoin
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder
 
+from unrolled.config import SamplingSettings
 from unrolled.errors import UserError
-from unrolled.web.application import BROKEN, CONTENT_SECURITY_POLICY, create_app
+from unrolled.web.answers import CONTENT_SECURITY_POLICY
+from unrolled.web.application import create_app
+from unrolled.web.room import BROKEN
 from unrolled.web.settings import WebSettings
 
 from .fakes import FakeModel
@@ -33,7 +37,8 @@ XSS = [
 
 
 FIELDS = ["model", "prompt", "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"]
-FIELDS += ["repetition_window", "seed"]
+FIELDS += ["repetition_window", "seed", "min_tokens", "typical_p", "presence_penalty", "frequency_penalty"]
+FIELDS += ["stop", "unknown_token"]
 
 
 def lines(response):
@@ -67,7 +72,7 @@ def test_the_page_has_every_control_with_a_label_and_shows_the_facts(client):
     ]:
         assert fact in page
     assert inside(page, "prompt") == "\n" + WebSettings().default_prompt
-    assert 'action="/"' in page
+    assert 'action="./"' in page
     assert value_of(page, "temperature") == "0.8"
     assert value_of(page, "seed") == ""
 
@@ -128,7 +133,8 @@ def test_the_model_is_chosen_by_its_id_from_the_servers_list(model):
     other = FakeModel("Fresh run", script="abcdefg")
     client = create_app([model, other, FakeModel("stories"), FakeModel("../../etc")]).test_client()
     page = client.get("/").get_data(as_text=True)
-    assert re.findall(r'<option value="([^"]*)"', page) == ["stories", "fresh-run", "stories-2", "etc"]
+    picker = re.search(r'<select id="model".*?</select>', page, re.S)[0]
+    assert re.findall(r'<option value="([^"]*)"', picker) == ["stories", "fresh-run", "stories-2", "etc"]
     answer = client.post("/", data={"model": "fresh-run", "seed": "0", "max_tokens": "3"}).get_data(as_text=True)
     assert inside(answer, "written") == "abc"
     assert '<option value="fresh-run" selected' in answer
@@ -148,6 +154,47 @@ def test_a_bad_form_is_refilled_as_typed_with_a_message_at_each_field(client, mo
     assert [value_of(page, name) for name in ("temperature", "top_p", "seed")] == ["hot", "7", "12"]
     assert '<option value="fresh-run" selected' in page
     assert model.opened == []
+
+
+def test_the_fields_start_with_the_chosen_models_own_settings_and_an_empty_one_means_them():
+    own = SamplingSettings(max_tokens=6, temperature=0.35, top_k=9, stop=["\n"], unknown_token="allowed")
+    talker = FakeModel("Talker", kind="word", sampling=own)
+    client = create_app([FakeModel(), talker]).test_client()
+    page = client.get("/?model=talker").get_data(as_text=True)
+    assert [value_of(page, name) for name in ("max_tokens", "temperature", "top_k", "seed")] == ["6", "0.35", "9", ""]
+    assert inside(page, "stop") == "\n\\n"
+    assert '<option value="allowed" selected' in page
+    assert "Words to write, at most." in page
+    assert "89 words" in page
+    assert "It has learnt <span data-units>words</span>" in page
+    answer = client.post("/", data={"model": "talker", "temperature": "", "top_k": "4"}).get_data(as_text=True)
+    assert "6 tokens in" in inside(answer, "made")
+    assert inside(answer, "decoding") == (
+        "Talker: length 6, temperature 0.35, top k 4, stop at “\\n”, mark for unknown allowed"
+    )
+    reset = client.post("/", data={"model": "talker", "preset": "own", "top_k": "77", "prompt": "Mine"})
+    assert value_of(reset.get_data(as_text=True), "top_k") == "9"
+    assert inside(reset.get_data(as_text=True), "prompt") == "\nMine"
+
+
+def test_a_model_that_does_not_exist_is_a_400_that_names_those_that_do(client):
+    for answer in (client.get("/?model=%3Cb%3E"), client.post("/", data={"model": "<b>"})):
+        assert answer.status_code == 400
+        assert "“<b>”; choose one of stories, fresh-run" in inside(answer.get_data(as_text=True), "model-problem")
+
+
+def test_the_warnings_of_a_model_stand_beside_it_and_in_the_stream():
+    model = FakeModel()
+    model.warnings = ["The vocabulary is a placeholder <b>."]
+    client = create_app([model]).test_client()
+    assert "The vocabulary is a placeholder &lt;b&gt;." in client.get("/").get_data(as_text=True)
+    assert lines(client.post("/stream", data={"max_tokens": "1"}))[-1]["warnings"] == model.warnings
+
+
+def test_stop_texts_are_kept_by_the_form_and_by_going_on(client):
+    page = client.post("/", data={"stop": "The end\r\n\\n\\n", "max_tokens": "3"}).get_data(as_text=True)
+    assert inside(page, "stop").split() == ["The", "end", "\\n\\n"]
+    assert re.search(r'<textarea name="stop" hidden>\s*The end\s*\\n\\n</textarea>', page)
 
 
 def test_a_preset_fills_the_fields_and_keeps_the_prompt_without_writing(client, model):
@@ -274,7 +321,7 @@ def test_every_answer_carries_the_security_headers(client, method, path):
         headers = response.headers
     assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
     assert path.startswith("/static") or "no-store" in headers["Cache-Control"]
     assert "Access-Control-Allow-Origin" not in headers
     assert "Set-Cookie" not in headers
@@ -284,9 +331,8 @@ def test_the_page_holds_nothing_inline_and_loads_nothing_from_elsewhere(client):
     page = client.post("/", data={"prompt": "x", "max_tokens": "3"}).get_data(as_text=True)
     assert not re.search(r"<style|\sstyle=|<script(?![^>]* src=)|\son\w+=", page)
     for link in re.findall(r'(?:href|src|action|data-stream)="([^"]*)"', page):
-        assert link.startswith("/")
-        assert not link.startswith("//")
-        with client.get(link) as response:
+        assert link.startswith("./")
+        with client.get(link[1:]) as response:
             assert response.status_code in (200, 405)
     for name in ("page.js", "page.css", "favicon.svg"):
         with client.get(f"/static/{name}") as response:
@@ -294,11 +340,15 @@ def test_the_page_holds_nothing_inline_and_loads_nothing_from_elsewhere(client):
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|innerHTML|insertAdjacentHTML|@import|url\(", asset)
 
 
-def test_every_link_follows_a_prefix(client):
-    page = client.get("/", base_url="http://localhost/tales/").get_data(as_text=True)
+@pytest.mark.parametrize("path", ["/", "/none", "/some/where/else/", "/history/", "/a/b"])
+def test_every_link_leads_to_the_same_place_under_any_prefix(client, path):
+    page = client.get(path).get_data(as_text=True)
     links = re.findall(r'(?:href|src|action|data-stream)="([^"]*)"', page)
     assert links
-    assert all(link.startswith("/tales/") for link in links)
+    for prefix in ("", "/user/jane/proxy/5000"):
+        led = {urljoin(f"http://hub.example{prefix}{path}", link) for link in links}
+        known = {"", "static/page.js", "static/page.css", "static/favicon.svg", "stream", "history", "openapi.json"}
+        assert led <= {f"http://hub.example{prefix}/{target}" for target in known}
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/static/page.css", "/stream"])
@@ -307,6 +357,14 @@ def test_a_foreign_host_name_is_refused_everywhere(client, path):
     assert response.status_code == 400
     assert "host name" in response.get_data(as_text=True)
     assert client.get("/health", headers={"Host": "[::1]:5000"}).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:8888", "http://[", ""])
+def test_a_form_of_another_origin_writes_nothing_where_the_browser_sends_no_more_than_that(client, model, origin):
+    for path in ("/", "/stream"):
+        assert client.post(path, data={"prompt": "x"}, headers={"Origin": origin}).status_code == 403
+    assert model.asked == []
+    assert client.post("/", data={"max_tokens": "1"}, headers={"Origin": "http://localhost"}).status_code == 200
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

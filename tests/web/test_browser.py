@@ -6,10 +6,13 @@ import threading
 
 import pytest
 
+from unrolled.config import SamplingSettings
 from unrolled.web.application import create_app
+from unrolled.web.models import ModelFolder
 from unrolled.web.settings import WebSettings
 
 from .fakes import FakeModel
+from .proxies import KEPT, STRIPPED
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:
@@ -74,7 +77,7 @@ def test_text_streams_in_behind_the_prompt(served, open_page):
         page.click("#start")
         wait_for_text(page, "#written", "the s")
         assert page.get_attribute("#story", "aria-busy") == "true"
-        assert page.is_visible("#stop")
+        assert page.is_visible("#stop-writing")
         assert page.is_hidden("#start")
     finally:
         gate.set()
@@ -95,7 +98,7 @@ def test_stopping_keeps_what_was_written_and_ends_the_model(served, open_page):
         page.fill("#seed", "0")
         page.press("#prompt", "Control+Enter")
         wait_for_text(page, "#written", "the")
-        page.click("#stop")
+        page.click("#stop-writing")
         settled(page)
         assert page.text_content("#written") == "the"
         assert re.match(r"Stopped by you .* seed 0", page.text_content("#made"))
@@ -146,8 +149,8 @@ def test_presets_and_the_model_picker_change_what_is_shown(served, open_page):
     assert page.input_value("#temperature") == "1.1"
     assert page.get_attribute("text=Wild", "aria-pressed") == "true"
     page.select_option("#model", "second")
-    assert page.is_visible("dl[data-model=second]")
-    assert page.is_hidden("dl[data-model=stories]")
+    assert page.is_visible("[data-model=second]")
+    assert page.is_hidden("[data-model=stories]")
     page.fill("#seed", "0")
     page.fill("#max_tokens", "3")
     page.press("#temperature", "ArrowDown")
@@ -155,6 +158,94 @@ def test_presets_and_the_model_picker_change_what_is_shown(served, open_page):
     page.click("#start")
     page.locator("#made").wait_for()
     assert page.text_content("#written") == "xyz"
+
+
+def test_fields_that_were_left_alone_follow_the_chosen_model_and_own_brings_its_settings_back(served, open_page):
+    own = SamplingSettings(max_tokens=40, temperature=0.6, stop=["\n"], unknown_token="allowed")
+    page = open_page(served(create_app([FakeModel(), FakeModel("Talker", kind="word", sampling=own)])).url)
+    assert "Characters to write" in page.text_content("#max_tokens-hint")
+    assert page.get_attribute("button[value=own]", "aria-pressed") == "true"
+    page.fill("#temperature", "0.9")
+    page.select_option("#model", "talker")
+    assert [page.input_value(f"#{name}") for name in ("max_tokens", "temperature", "stop", "unknown_token")] == [
+        *("40", "0.9", "\\n", "allowed")
+    ]
+    assert "Words to write" in page.text_content("#max_tokens-hint")
+    assert "learnt words" in page.text_content("#empty")
+    assert page.get_attribute("button[value=own]", "aria-pressed") == "false"
+    page.click("button[value=own]")
+    assert page.input_value("#temperature") == "0.6"
+    page.select_option("#model", "stories")
+    assert [page.input_value(f"#{name}") for name in ("max_tokens", "temperature", "stop")] == ["400", "0.8", ""]
+
+
+def test_more_settings_are_folded_away_until_one_of_them_needs_a_look(served, open_page):
+    page = open_page(served(create_app([FakeModel()])).url)
+    assert page.is_hidden("#min_p")
+    page.click("#more summary")
+    page.fill("#min_p", "7")
+    page.click("#more summary")
+    page.click("#start")
+    page.locator("#min_p-problem").wait_for()
+    assert page.evaluate("document.activeElement.id") == "min_p"
+    settled(page)
+    open_page.complaints.clear()  # Chromium itself reports the refused request
+    page.fill("#min_p", "0.5")
+    page.fill("#stop", "calm")
+    page.click("#start")
+    page.locator("#decoding", has_text="min p 0.5, stop at “calm”").wait_for()
+
+
+def test_a_model_that_is_loaded_by_its_first_text_then_says_what_it_is(served, open_page, tmp_path):
+    talker = FakeModel("talker", kind="word")
+    talker.warnings = ["The vocabulary is a placeholder."]
+    page = open_page(served(create_app([FakeModel(), ModelFolder(tmp_path / "talker", lambda: talker)])).url)
+    page.select_option("#model", "talker")
+    assert page.is_visible("text=not yet; its first text takes a moment longer")
+    page.fill("#prompt", "7")
+    page.click("#start")
+    page.locator("#note", has_text="The vocabulary is a placeholder.").wait_for()
+    assert "never seen these words" in page.text_content("#unknown")
+
+
+WAYS = [(STRIPPED, "/user/jane%40x/proxy/5000/", ""), (KEPT, "/kept/tales/", "/kept/tales")]
+
+
+@pytest.mark.parametrize(("locations", "prefix", "known"), WAYS, ids=["stripped", "kept"])
+@pytest.mark.parametrize("javascript", [True, False])
+def test_behind_a_proxy_the_whole_visit_works(served, open_page, nginx, tmp_path, locations, prefix, known, javascript):
+    settings = WebSettings(prefix=known, history="on", history_file=tmp_path / "history.sqlite3")
+    model = FakeModel()
+    url = nginx(served(create_app([model], settings)), locations) + prefix
+    page = open_page(url, java_script_enabled=javascript)
+    assert page.locator("#start").evaluate("e => getComputedStyle(e).fontWeight") == "600"  # the style sheet is there
+    page.fill("#prompt", "Once ")
+    page.fill("#seed", "0")
+    page.fill("#max_tokens", "12")
+    page.click("#start")
+    page.locator("#made:visible").wait_for()
+    assert page.text_content("#written") == model.text(0, 12)
+    page.click("text=Continue from here")
+    wait_for_text(page, "#given", "Once " + model.text(0, 12))
+    page.locator("#made:visible").wait_for()
+    page.click("text=history")
+    assert page.url == f"{url}history"
+    assert page.locator(".entry").count() == 2
+    page.fill("#q", "the sea was once")
+    page.click("button >> text=Search")
+    assert "Nothing matches." in page.text_content("#found")
+    page.goto(f"{url}history?q=ONCE")
+    page.locator(".entry button").first.click()
+    page.wait_for_url(f"{url}history?q=ONCE")
+    assert page.locator(".entry .given").all_text_contents() == ["Once "]
+    with page.expect_download() as download:
+        page.click("text=Save as CSV")
+    assert download.value.suggested_filename == "unrolled-history.csv"
+    page.click("text=Delete what was found")
+    page.click("text=for good")
+    page.locator("#found", has_text="Nothing matches.").wait_for()
+    page.click("text=Back to writing")
+    assert page.url == url
 
 
 @pytest.mark.parametrize("javascript", [True, False])
@@ -194,4 +285,17 @@ def test_no_width_makes_the_page_scroll_sideways(served, open_page, width):
     page.fill("#seed", "9" * 15)
     page.click("#start")
     page.locator("#made").wait_for()
+    page.click("#more summary")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_no_width_makes_the_history_scroll_sideways(served, open_page, tmp_path, width):
+    settings = WebSettings(history="on", history_file=tmp_path / "history.sqlite3")
+    server = served(create_app([FakeModel("n" * 120, script="w" * 300)], settings))
+    page = open_page(server.url, viewport={"width": width, "height": 800})
+    page.click("#start")
+    page.locator("#made").wait_for()
+    page.click("text=history")
+    page.click(".tools summary")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

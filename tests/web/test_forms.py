@@ -8,23 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UserError
-from unrolled.web.forms import (
-    PRESETS,
-    FormProblems,
-    NumberText,
-    json_fields,
-    number_fields,
-    plain_number,
-    read_fields,
-    well_formed,
-)
+from unrolled.web.fields import field_names, number_fields, plain_number
+from unrolled.web.forms import FormProblems, NumberText, json_fields, read_fields, well_formed
 from unrolled.web.settings import WebSettings
 
 SETTINGS = WebSettings()
 IDS = ["stories", "fresh"]
 NUMBERS = [field.name for field in number_fields(SETTINGS)]
 
-NOT_NUMBERS = ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 24, "9" * 5000, "-2", "abc", "1,5", "0x10"]
+NOT_NUMBERS = ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 24, "9" * 5000, "-102", "abc", "1,5", "0x10"]
 NOT_NUMBERS += ["1_0", "٣", "1 2"]
 
 
@@ -38,27 +30,17 @@ def problems(**values):
     return caught.value.fields
 
 
-def test_an_empty_form_takes_every_default():
+def test_an_empty_form_leaves_every_setting_to_the_model():
     asked = read()
-    assert (asked.model_id, asked.prompt, asked.seed) == ("stories", "", None)
-    assert asked.sampling == {
-        "max_tokens": 400,
-        "temperature": 0.8,
-        "top_k": 40,
-        "top_p": 1,
-        "min_p": 0,
-        "repetition_penalty": 1,
-        "repetition_window": 200,
-    }
-    assert asked == read(**dict.fromkeys(["model", "prompt", *NUMBERS], "")) == read(**dict.fromkeys(NUMBERS, "  "))
+    assert (asked.model_id, asked.prompt, asked.sampling, asked.seed) == ("stories", "", {}, None)
+    assert asked == read(**dict.fromkeys(["model", "prompt", "unknown_token", *NUMBERS], ""))
+    assert asked == read(**dict.fromkeys(NUMBERS, "  "))
 
 
 def test_numbers_are_read_with_their_type_and_zero_is_not_a_default():
     asked = read(temperature="0", top_k=" 7 ", top_p="5e-1", seed="0", min_p=".25", repetition_window="0")
     assert asked.seed == 0
-    assert asked.sampling | {"temperature": 0.0, "top_k": 7, "top_p": 0.5, "min_p": 0.25, "repetition_window": 0} == (
-        asked.sampling
-    )
+    assert asked.sampling == {"temperature": 0.0, "top_k": 7, "top_p": 0.5, "min_p": 0.25, "repetition_window": 0}
     assert isinstance(asked.sampling["top_k"], int)
 
 
@@ -120,6 +102,29 @@ def test_a_prompt_is_text_and_keeps_everything_but_lone_surrogates():
         assert list(problems(prompt=value)) == ["prompt"]
 
 
+def test_stop_texts_stand_one_a_line_in_a_form_and_as_they_are_in_a_list():
+    assert read(stop="The end\r\n\r\n\\n\\n\nsaid \\\\").sampling == {"stop": ("The end", "\n\n", "said \\")}
+    assert read(stop=["a\nb", "\\n", "\ud800"]).sampling == {"stop": ("a\nb", "\\n", "\ufffd")}
+    assert read(stop="").sampling == read(stop=[]).sampling == {"stop": ()}
+
+
+@pytest.mark.parametrize("value", [NumberText("5"), 5, [5], [""], [NumberText("5")], {"a": 1}, True, [["a"]]])
+def test_stop_texts_that_are_none_are_refused(value):
+    assert list(problems(stop=value)) == ["stop"]
+
+
+def test_too_many_and_too_long_stop_texts_are_refused_with_the_limit():
+    assert "at most 16" in problems(stop="\n".join("a" * 17))["stop"]
+    assert "200 characters" in problems(stop="a" * 201)["stop"]
+    assert read(stop=["a" * 200] * 16).sampling["stop"] == ("a" * 200,) * 16
+
+
+@pytest.mark.parametrize("value", ["yes", "Banned", NumberText("1"), 1, [], True])
+def test_the_mark_for_unknown_is_banned_or_allowed_and_nothing_else(value):
+    assert read(unknown_token="allowed").sampling == {"unknown_token": "allowed"}
+    assert "banned or allowed" in problems(unknown_token=value)["unknown_token"]
+
+
 @given(st.text())
 def test_well_formed_text_can_be_encoded_and_good_text_is_unchanged(text):
     assert well_formed(text) == text
@@ -129,7 +134,7 @@ def test_well_formed_text_can_be_encoded_and_good_text_is_unchanged(text):
 
 @given(
     st.dictionaries(
-        st.sampled_from(["model", "prompt", *NUMBERS, "other"]),
+        st.sampled_from(["model", "prompt", *field_names(SETTINGS), "other"]),
         st.lists(
             st.one_of(
                 st.none(),
@@ -158,9 +163,8 @@ def test_whatever_is_sent_is_either_in_range_or_refused(values):
         str(refused).encode("utf-8")
         return
     for field in number_fields(SETTINGS):
-        number = asked.seed if field.name == "seed" else asked.sampling[field.name]
+        number = asked.seed if field.name == "seed" else asked.sampling.get(field.name)
         assert number is None or (math.isfinite(number) and field.low <= number <= field.high)
-        assert number is not None or field.name == "seed"
 
 
 def test_json_numbers_stay_text_and_a_name_sent_twice_is_seen():
@@ -183,18 +187,3 @@ def test_a_body_that_is_no_json_object_is_a_user_error(body):
 @given(st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists)))
 def test_any_json_object_is_read_without_a_crash(value):
     assert set(json_fields(json.dumps(value).encode())) == set(value)
-
-
-def test_every_preset_is_a_valid_form():
-    names = [preset.name for preset in PRESETS]
-    assert names == ["safe", "balanced", "wild"]
-    temperatures = [
-        read(**{name: plain_number(value) for name, value in preset.values.items()}).sampling["temperature"]
-        for preset in PRESETS
-    ]
-    assert temperatures == sorted(set(temperatures))
-
-
-def test_the_balanced_preset_is_what_the_page_starts_with():
-    values = next(preset.values for preset in PRESETS if preset.name == "balanced")
-    assert read().sampling == read().sampling | values

@@ -2,7 +2,8 @@
 
 import pytest
 
-from unrolled.web.hosts import host_is_allowed
+from unrolled.errors import UserError
+from unrolled.web.hosts import host_is_allowed, hosts_of, is_own_site, read_host
 from unrolled.web.settings import WebSettings
 
 LOOPBACK = WebSettings()
@@ -48,3 +49,46 @@ def test_an_open_server_answers_to_addresses_and_given_names_but_to_no_other_nam
     assert host_is_allowed("Stories.example", OPEN)
     assert not host_is_allowed("evil.example", OPEN)
     assert not host_is_allowed("localhost", OPEN)
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "own"),
+    [
+        (None, None, True),  # a program
+        ("same-origin", "https://hub.example", True),  # over a proxy that does not say by which name it was called
+        ("none", None, True),
+        ("same-site", "http://localhost:5000", False),
+        ("cross-site", None, False),
+        ("cross-site", "http://localhost:5000", False),
+        (None, "http://localhost:5000", True),
+        (None, "http://LOCALHOST:5000", True),
+        (None, "http://hub.example", True),
+        (None, "http://localhost", False),
+        (None, "http://localhost:8888", False),
+        (None, "http://evil.example", False),
+        (None, "null", False),
+        (None, "", False),
+        (None, "http://[", False),
+    ],
+)
+def test_a_form_is_our_own_if_the_browser_says_so_or_its_origin_is_where_it_was_sent(site, origin, own):
+    assert is_own_site(site, origin, ["localhost:5000", "hub.example", None]) is own
+
+
+def test_behind_a_proxy_both_names_count():
+    assert hosts_of({"HTTP_HOST": "a"}) == ["a", "a"]
+    assert hosts_of({"HTTP_HOST": "a", "werkzeug.proxy_fix.orig": {"HTTP_HOST": "b"}}) == ["a", "b"]
+    assert hosts_of({}) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("Hub.Example.org.", "hub.example.org"), ("h:8000", "h"), ("[::1]", "[::1]")]
+)
+def test_a_given_name_is_kept_as_a_host_header_writes_it(text, name):
+    assert read_host(text) == name
+
+
+@pytest.mark.parametrize("text", ["", "*", "https://hub.example", "a b", "hub/x", "é.example", "a,b"])
+def test_what_is_no_host_name_is_refused(text):
+    with pytest.raises(UserError, match="--allow-host hub"):
+        read_host(text)

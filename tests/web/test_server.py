@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,8 +18,8 @@ import pytest
 from unrolled.errors import UserError
 from unrolled.web import server as server_module
 from unrolled.web.application import create_app
-from unrolled.web.server import address_url, bind, is_loopback, serve, settings_for
-from unrolled.web.settings import WebSettings
+from unrolled.web.server import address_url, bind, is_loopback, serve, serve_models, settings_for
+from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
 
 from .fakes import FakeModel
 
@@ -220,6 +221,83 @@ def test_an_open_address_answers_to_addresses_and_warns(monkeypatch):
     assert len(said["ready"]) == 2
     assert len(said["warned"]) == 1
     assert "no password" in said["warned"][0]
+
+
+@pytest.mark.parametrize(
+    ("host", "more", "public"),
+    [
+        ("127.0.0.1", {}, False),
+        ("0.0.0.0", {}, True),
+        ("127.0.0.1", {"behind_proxy": True}, True),
+        ("127.0.0.1", {"prefix": "/user/jane"}, True),
+        ("127.0.0.1", {"allowed_hosts": (*LOOPBACK_HOSTS, "hub.example")}, True),
+    ],
+)
+def test_a_history_is_kept_unasked_only_where_nobody_else_comes(host, more, public):
+    with closing(bind(host, 0)) as bound:
+        settings = settings_for(bound, WebSettings(history="auto", **more))
+        assert (settings.public, settings.history) == (public, "off" if public else "on")
+        for asked in ("on", "off", "hidden"):
+            assert settings_for(bound, WebSettings(history=asked, **more)).history == asked
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Let servers end as soon as they are ready, and collect what they were."""
+    servers = []
+    monkeypatch.setattr(server_module.Server, "run", lambda self, on_ready: (servers.append(self), self._leave()))
+    return servers
+
+
+def test_models_of_one_name_are_told_apart_aloud(at_once, trained_once, tmp_path):
+    folders = [shutil.copytree(trained_once, tmp_path / home / "fox") for home in ("monday", "tuesday")]
+    said = []
+    serve_models(folders, port=0, settings=WebSettings(), on_warning=said.append)
+    assert said == ["2 models are called fox; they are offered as fox-monday, fox-tuesday."]
+
+
+def test_the_warnings_of_a_model_are_said_aloud(at_once, run):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"warnings": ["The vocabulary is a placeholder."]}))
+    for at_start in (1, 8):
+        said = []
+        settings = WebSettings(models_at_start=at_start)
+        serve_models(["builtin:stories", run], port=0, settings=settings, on_warning=said.append)
+        assert said == ["fox: The vocabulary is a placeholder."]
+
+
+def test_where_no_history_can_be_kept_a_server_does_without_unless_it_was_asked_for(at_once, trained_once, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    said = []
+    settings = {"history_file": blocked / "history.sqlite3"}
+    serve_models([trained_once], port=0, settings=WebSettings(history="auto", **settings), on_warning=said.append)
+    assert len(at_once) == len(said) == 1
+    assert said[0].startswith("No history is kept: ")
+    with pytest.raises(UserError, match="--history-file"):
+        serve_models([trained_once], port=0, settings=WebSettings(history="on", **settings))
+
+
+def test_a_history_that_everyone_may_read_comes_with_a_warning(at_once, trained_once, tmp_path):
+    for history, words in (("on", "can read and delete its history"), ("hidden", "no password")):
+        said = []
+        settings = WebSettings(history=history, history_file=tmp_path / "h.sqlite3")
+        serve_models([trained_once], "0.0.0.0", 0, settings=settings, on_warning=said.append)
+        assert words in said[-1]
+
+
+def test_a_server_tidies_its_history_while_it_runs(served, tmp_path):
+    app = create_app([FakeModel()], WebSettings(history="on", history_file=tmp_path / "h.sqlite3"))
+    server = served(app)
+    with connect(server) as connection:
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+    assert any(thread.name == "history" for thread in threading.enumerate())
+    server.stop()
+    for thread in threading.enumerate():
+        if thread.name == "history":
+            thread.join(30)
+    assert not any(thread.name == "history" for thread in threading.enumerate())
 
 
 SERVE = """

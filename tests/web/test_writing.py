@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from unrolled.config import SamplingSettings
 from unrolled.errors import UserError
 from unrolled.web.forms import WriteRequest
 from unrolled.web.page import answer_facts
@@ -32,7 +33,7 @@ def test_a_text_that_takes_too_long_ends_with_a_note():
     clock, settings = Clock(), WebSettings(deadline_seconds=60)
     model = FakeModel()
     desk = Desk(settings, clock)
-    writing = desk.open(model, asking())
+    writing = desk.open(lambda: model, asking())
     pieces = writing.pieces()
     assert next(pieces) + next(pieces) == model.text(3, 2)
     clock.now += 60.5
@@ -40,41 +41,41 @@ def test_a_text_that_takes_too_long_ends_with_a_note():
     assert writing.outcome.finish_reason == "deadline"
     assert writing.outcome.tokens == 2
     assert writing.outcome.seconds == 60.5
-    assert "after 60 seconds" in answer_facts(asking(), writing.outcome, settings)["note"]
+    assert "after 60 seconds" in answer_facts(writing, settings)["note"]
     assert model.closed.acquire(timeout=0)
 
 
 def test_seconds_stand_still_once_a_text_has_ended():
     clock = Clock()
-    writing = Desk(WebSettings(), clock).open(FakeModel(), asking(2))
+    writing = Desk(WebSettings(), clock).open(lambda: FakeModel(), asking(2))
     clock.now += 1.5
     list(writing.pieces())
     clock.now += 100
     assert writing.outcome.seconds == 1.5
-    assert answer_facts(asking(2), writing.outcome, WebSettings())["tokens_per_second"] == 1.3
+    assert answer_facts(writing, WebSettings())["tokens_per_second"] == 1.3
 
 
 def test_a_text_in_no_time_has_no_speed():
-    writing = Desk(WebSettings(), Clock()).open(FakeModel(), asking(2))
+    writing = Desk(WebSettings(), Clock()).open(lambda: FakeModel(), asking(2))
     list(writing.pieces())
-    assert answer_facts(asking(2), writing.outcome, WebSettings())["tokens_per_second"] is None
+    assert answer_facts(writing, WebSettings())["tokens_per_second"] is None
 
 
 def test_a_closing_desk_ends_texts_and_takes_no_new_ones():
     desk = Desk(WebSettings())
-    writing = desk.open(FakeModel(), asking())
+    writing = desk.open(lambda: FakeModel(), asking())
     pieces = writing.pieces()
     next(pieces)
     desk.close()
     assert list(pieces) == []
     assert writing.outcome.finish_reason == "shutdown"
     with pytest.raises(Busy):
-        desk.open(FakeModel(), asking())
+        desk.open(lambda: FakeModel(), asking())
 
 
 def test_a_text_ends_when_its_reader_is_gone():
     gone = threading.Event()
-    writing = Desk(WebSettings()).open(FakeModel(), asking(), gone.is_set)
+    writing = Desk(WebSettings()).open(lambda: FakeModel(), asking(), gone.is_set)
     pieces = writing.pieces()
     next(pieces)
     gone.set()
@@ -84,20 +85,30 @@ def test_a_text_ends_when_its_reader_is_gone():
 
 def test_closing_twice_frees_one_place_only():
     desk = Desk(WebSettings(generations_at_once=1))
-    first = desk.open(FakeModel(), asking())
+    first = desk.open(lambda: FakeModel(), asking())
     first.close()
     first.close()
-    desk.open(FakeModel(), asking())
+    desk.open(lambda: FakeModel(), asking())
     with pytest.raises(Busy):
-        desk.open(FakeModel(), asking())
+        desk.open(lambda: FakeModel(), asking())
 
 
 def test_a_refused_text_takes_no_place():
     desk = Desk(WebSettings(generations_at_once=1))
     for _ in range(3):
         with pytest.raises(UserError):
-            desk.open(FakeModel(), WriteRequest("stories", "", {"max_tokens": -1}, 0))
-    desk.open(FakeModel(), asking())
+            desk.open(lambda: FakeModel(), WriteRequest("stories", "", {"max_tokens": -1}, 0))
+    desk.open(lambda: FakeModel(), asking())
+
+
+@pytest.mark.parametrize(("samples", "length"), [(1, 20), (3, 16), (50, 1)])
+def test_a_models_own_length_is_no_way_around_the_limits(samples, length):
+    model = FakeModel(sampling=SamplingSettings(max_tokens=100_000, n=7))
+    desk = Desk(WebSettings(max_tokens=20, max_tokens_together=50))
+    writing = desk.open(lambda: model, WriteRequest("stories", "", {} if samples == 1 else {"n": samples}, 0))
+    list(writing.pieces())
+    assert [sample.tokens for sample in writing.samples] == [length] * samples
+    assert writing.samples[-1].text == model.text(samples - 1, length)
 
 
 def test_texts_written_at_once_equal_texts_written_alone():
@@ -106,7 +117,7 @@ def test_texts_written_at_once_equal_texts_written_alone():
     desk = Desk(WebSettings(generations_at_once=together))
 
     def write(seed):
-        writing = desk.open(model, asking(300, seed))
+        writing = desk.open(lambda: model, asking(300, seed))
         everyone.wait(30)
         return "".join(writing.pieces())
 

@@ -1,11 +1,14 @@
-"""The web application: one page that writes with a trained model.
+"""The web application: a page that writes with trained models, a JSON interface, and a history of what was written.
 
-`application` builds the Flask app, `forms` reads what visitors send, `writing` owns running texts, `page` puts facts
-into words, `hosts` guards the name, `server` binds and serves. Nothing here prints.
+`application` builds the Flask app from the pages (`application`, `history_pages`), the interface for programs (`api`,
+`schemas`) and the rules for every answer (`answers`, `hosts`, `prefix`). `fields` and `forms` read what visitors send,
+`models` and `opening` give out models, `writing` owns running texts, `history` and `exports` keep them, `page` puts
+facts into words, `server` binds and serves. Nothing here prints.
 """
 
 from unrolled.web.application import create_app
+from unrolled.web.options import read_settings
 from unrolled.web.server import serve, serve_models
 from unrolled.web.settings import WebSettings
 
-__all__ = ["WebSettings", "create_app", "serve", "serve_models"]
+__all__ = ["WebSettings", "create_app", "read_settings", "serve", "serve_models"]

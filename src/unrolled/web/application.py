@@ -1,4 +1,4 @@
-"""The Flask application: one page, one stream, one health check, and the rules that hold for all of them.
+"""The Flask application: the page that writes, its stream and a health check; other pages have files of their own.
 
 Everything is validated before the first byte of an answer, so that a bad request is a 400 with a message and never a
 text that breaks off. Each request has its own generator and state; models are shared and never changed.
@@ -11,129 +11,115 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
-from werkzeug.exceptions import HTTPException
+from flask import Blueprint, Flask, Response, jsonify, render_template, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from unrolled.errors import UserError
 from unrolled.version import __version__
-from unrolled.web.forms import (
-    PRESETS,
-    FormProblems,
-    WriteRequest,
-    json_fields,
-    number_fields,
-    plain_number,
-    read_fields,
-)
-from unrolled.web.hosts import host_is_allowed
-from unrolled.web.page import Answer, answer_facts, continuation_of, served_models
+from unrolled.web import answers, api, history_pages
+from unrolled.web.fields import OWN, PRESETS, STOP, UNKNOWN, number_fields, plain_number, shown_values
+from unrolled.web.forms import json_fields
+from unrolled.web.history import History, default_history_file
+from unrolled.web.models import ModelFolder
+from unrolled.web.page import Answer, answer_facts, continuation_of, model_card
+from unrolled.web.prefix import PrefixStripped
+from unrolled.web.room import BROKEN, REFUSALS, Room, the_room
 from unrolled.web.settings import WebSettings
-from unrolled.web.writing import Busy, Desk, Writing
+from unrolled.web.writing import Writing
 
 if TYPE_CHECKING:
     from unrolled.trained import TrainedModel
 
 LOG = logging.getLogger("unrolled.web")
-BUSY = "Every writing place is taken at the moment; please try again in a few seconds."
-BROKEN = "Something went wrong here, and it was noted. Please try again."
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 routes = Blueprint("web", __name__)
 
 
-def create_app(models: Sequence[TrainedModel], settings: WebSettings | None = None) -> Flask:
-    """Build the application around loaded models; the first one is offered first.
+def create_app(
+    models: Sequence[TrainedModel | ModelFolder], settings: WebSettings | None = None, history: History | None = None
+) -> Flask:
+    """Build the application around models; the first one is offered first.
+
+    Args:
+        models: loaded ones, or folders of ones that are loaded when they are first asked for.
+        settings: limits, and where the application stands.
+        history: where texts are kept; None: as `settings.history` says, of which `auto` is `off` here.
 
     Raises:
         ValueError: there is no model.
+        UserError: the history cannot be opened.
     """
     if not models:
         raise ValueError("the web application needs at least one model")
     app = Flask("unrolled.web")
     settings = WebSettings() if settings is None else settings
+    if history is None and settings.history in ("on", "hidden"):
+        history = open_history(settings)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
-    app.extensions["unrolled"] = Room(models, settings)
-    app.register_blueprint(routes)
-    app.before_request(_guard)
-    app.after_request(_harden)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected_error)
+    app.json.sort_keys = False
+    app.extensions["unrolled"] = Room(models, settings, history)
+    for blueprint in (routes, history_pages.routes, api.routes):
+        app.register_blueprint(blueprint)
+    answers.install(app)
+    if settings.prefix or settings.behind_proxy:
+        app.wsgi_app = PrefixStripped(app.wsgi_app, settings.prefix)
+    if settings.behind_proxy:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1, x_prefix=1)
     return app
 
 
-class Room:
-    """What the views share: the models by id, the limits, and the desk."""
+def open_history(settings: WebSettings) -> History:
+    """Open the history that the settings name.
 
-    def __init__(self, models: Sequence[TrainedModel], settings: WebSettings) -> None:
-        self.models = served_models(models)
-        self.settings = settings
-        self.desk = Desk(settings)
-
-    def read(self, values: dict[str, list[object]]) -> WriteRequest:
-        """Validate submitted fields; see `read_fields`."""
-        return read_fields(values, self.settings, list(self.models))
-
-    def open(self, asked: WriteRequest) -> Writing:
-        """Take a slot for a valid request; see `Desk.open`."""
-        is_gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return self.desk.open(self.models[asked.model_id].model, asked, is_gone)
-
-
-def _room() -> Room:
-    return current_app.extensions["unrolled"]
+    Raises:
+        UserError: its file cannot be used.
+    """
+    file = default_history_file() if settings.history_file is None else settings.history_file
+    return History(file, settings.keep_days)
 
 
 @routes.get("/")
-def home() -> str:
-    """Show the empty page."""
-    return _page({"prompt": _room().settings.default_prompt})
+def home() -> str | tuple[str, int]:
+    """Show the empty page, for the model that the address names (`?model=ID`)."""
+    room = the_room()
+    asked = request.args.get("model", room.default_id)
+    if asked not in room.models:
+        problem = f"There is no model “{asked[:80]}”; choose one of {', '.join(room.models)}."
+        return _page({"prompt": room.settings.default_prompt}, problems={"model": problem}), 400
+    return _page({"prompt": room.settings.default_prompt, "model": asked})
 
 
 @routes.post("/")
-def write() -> str | tuple[str, int] | tuple[str, int, dict[str, str]]:
+def write() -> str | tuple[str, int, dict[str, str]]:
     """Answer the plain form: the whole text on a new page."""
-    room, values = _room(), _form_values()
+    room, values = the_room(), answers.form_values()
     typed = {name: sent[0] for name, sent in values.items() if isinstance(sent[0], str)}
-    chosen = next((preset for preset in PRESETS if values.get("preset") == [preset.name]), None)
-    if chosen is not None:
-        return _page(typed | {name: plain_number(value) for name, value in chosen.values.items()})
+    preset = _preset(values.get("preset"), typed.get("model"))
+    if preset is not None:
+        return _page(typed | preset)
     try:
-        asked = room.read(values)
-        writing = room.open(asked)
-    except FormProblems as problems:
-        return _page(typed, problems=problems.fields), 400
-    except UserError as error:
-        return _page(typed, message=str(error)), 400
-    except Busy:
-        return _page(typed, message=BUSY), 503, {"Retry-After": str(room.settings.retry_after_seconds)}
-    try:
+        writing = room.open(room.read(values))
         text = "".join(writing.pieces())
-    except UserError as error:
-        return _page(typed, message=str(error)), 400
-    answer = Answer(asked.prompt, text, answer_facts(asked, writing.outcome, room.settings))
-    return _page(typed | {"prompt": asked.prompt}, answer=answer)
+    except REFUSALS as error:
+        body, status, headers = room.refusal(error)
+        problems = body.get("fields")
+        return _page(typed, problems=problems, message=None if problems else body["error"]), status, headers
+    facts = answer_facts(writing, room.settings, room.keep(writing, "page"))
+    return _page(typed | {"prompt": writing.prompt}, answer=Answer(writing.prompt, text, facts))
 
 
 @routes.post("/stream")
-def stream() -> Response | tuple[Response, int] | tuple[Response, int, dict[str, str]]:
+def stream() -> Response | tuple[Response, int, dict[str, str]]:
     """Answer with one JSON object a line: pieces of text, then how the text was made."""
-    room = _room()
+    room = the_room()
     try:
-        values = json_fields(request.get_data()) if request.is_json else _form_values()
-        asked = room.read(values)
-        writing = room.open(asked)
-    except FormProblems as problems:
-        return jsonify(error=str(problems), fields=problems.fields), 400
-    except UserError as error:
-        return jsonify(error=str(error)), 400
-    except Busy:
-        return jsonify(error=BUSY), 503, {"Retry-After": str(room.settings.retry_after_seconds)}
-    response = Response(_lines(writing, asked, room.settings), mimetype="application/x-ndjson")
-    response.headers["X-Accel-Buffering"] = "no"
+        values = json_fields(request.get_data()) if request.is_json else answers.form_values()
+        writing = room.open(room.read(values))
+    except REFUSALS as error:
+        body, status, headers = room.refusal(error)
+        return jsonify(body), status, headers
+    response = Response(_lines(writing, room), mimetype="application/x-ndjson")
+    response.headers["X-Accel-Buffering"] = "no"  # nginx passes each line on at once
     response.headers["X-Unrolled-Seed"] = str(writing.seed)
     response.call_on_close(writing.close)
     return response
@@ -145,30 +131,35 @@ def health() -> Response:
     return jsonify(status="ok")
 
 
-def _lines(writing: Writing, asked: WriteRequest, settings: WebSettings) -> Iterator[str]:
+def _lines(writing: Writing, room: Room) -> Iterator[str]:
+    pieces = writing.pieces()
     try:
-        for piece in writing.pieces():
+        for piece in pieces:
             yield _line({"text": piece})
-        yield _line(answer_facts(asked, writing.outcome, settings))
+    except GeneratorExit:  # the reader left
+        pieces.close()
+        room.keep(writing, "page")
+        raise
     except UserError as error:
         yield _line({"error": str(error)})
     except Exception:
         LOG.exception("generation failed")
         yield _line({"error": BROKEN})
+    else:
+        yield _line(answer_facts(writing, room.settings, room.keep(writing, "page")))
 
 
 def _line(value: dict[str, object]) -> str:
     return json.dumps(value) + "\n"
 
 
-def _form_values() -> dict[str, list[object]]:
-    """Return all values sent under each name; a body of another type is refused rather than read as an empty form."""
-    if request.content_length and request.mimetype not in FORM_TYPES:
-        abort(415, "Send the fields as a form or, to /stream, as a JSON object.")
-    values: dict[str, list[object]] = {name: list(sent) for name, sent in request.form.lists()}
-    for name, files in request.files.lists():
-        values.setdefault(name, []).extend(files)
-    return values
+def _preset(sent: list[object] | None, model_id: str | None) -> dict[str, str] | None:
+    """Return what the fields hold after a preset's button was pressed, or None where none was."""
+    room = the_room()
+    if sent == [OWN] and model_id in (None, "", *room.models):
+        return shown_values(room.models[model_id or room.default_id].sampling, room.settings)
+    chosen = next((preset for preset in PRESETS if sent == [preset.name]), None)
+    return None if chosen is None else {name: plain_number(value) for name, value in chosen.values.items()}
 
 
 def _page(
@@ -178,64 +169,25 @@ def _page(
     message: str | None = None,
     answer: Answer | None = None,
 ) -> str:
-    """Render the page with the form filled in as typed."""
-    room = _room()
-    fields = number_fields(room.settings)
-    chosen = typed.get("model")
+    """Render the page with the form filled in as typed, and the chosen model's own settings in all other fields."""
+    room = the_room()
+    cards = {served.id: model_card(served, room.settings) for served in room.models.values()}
+    chosen = cards.get(typed.get("model", ""), cards[room.default_id])
     return render_template(
         "page.html",
         version=__version__,
-        models=room.models,
-        chosen=chosen if chosen in room.models else next(iter(room.models)),
-        fields=fields,
-        typed={field.name: plain_number(field.default) for field in fields} | typed,
+        models=cards,
+        chosen=chosen,
+        fields=number_fields(room.settings),
+        stop=STOP,
+        choice=UNKNOWN,
+        typed={"seed": ""} | chosen.values | typed,
         presets=PRESETS,
         settings=room.settings,
-        problems=problems or {},
+        problems={} if problems is None else problems,
         message=message,
         answer=answer,
         following=continuation_of(answer.prompt, answer.text, room.settings) if answer else None,
+        kept=room.history,
+        browsable=room.shown_history,
     )
-
-
-def _guard() -> None:
-    """Answer only to the server's own names, and run nothing for a form that another site submits."""
-    if not host_is_allowed(request.environ.get("HTTP_HOST"), _room().settings):
-        abort(400, "This server does not answer to that host name; open it by the address that it printed.")
-    if request.method == "POST" and request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-        abort(403, "This form was sent by another site; please use the page of this server.")
-
-
-def _harden(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store, no-cache"
-    return response
-
-
-def _http_error(error: HTTPException) -> Response:
-    """Turn any HTTP error into a plain page, or into JSON where a script asked; status and headers stay."""
-    code = error.code or 500
-    if code < 400:
-        return error.get_response()
-    if code == 413:
-        text = "That is more than this server reads at once; please send a shorter prompt."
-    else:
-        text = error.description or BROKEN
-    response = error.get_response()
-    if request.path in ("/stream", "/health"):
-        response.data, response.mimetype = json.dumps({"error": text}), "application/json"
-    else:
-        response.data = render_template("error.html", code=code, name=error.name, text=text)
-    return response
-
-
-def _unexpected_error(error: Exception) -> Response | tuple[Response, int] | tuple[str, int]:
-    """Note an error that nobody foresaw, and show a visitor nothing of it."""
-    LOG.error("unexpected error", exc_info=error)
-    if request.path == "/stream":
-        return jsonify(error=BROKEN), 500
-    return render_template("error.html", code=500, name="Server error", text=BROKEN), 500

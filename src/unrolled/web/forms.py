@@ -1,4 +1,4 @@
-"""The fields of the form, and their bounded reading: one table drives the page and guards the server.
+"""The bounded reading of what visitors send; the fields themselves are in `fields`.
 
 Values come as text from a form or as JSON from a script; JSON numbers are kept as their text until here, so both take
 one path and nothing (`1e999`, `NaN`, a thousand digits) is turned into a number before it was found to be reasonable.
@@ -10,44 +10,23 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from unrolled.errors import UserError
-from unrolled.web.settings import LARGEST_EXACT_INTEGER, WebSettings
+from unrolled.web.fields import STOP, UNKNOWN, NumberField, field_names, lines_of, number_fields, plain_number
+from unrolled.web.settings import WebSettings
 
 _NUMBER = re.compile(r"[+-]?(\d{1,25}(\.\d{0,25})?|\.\d{1,25})([eE][+-]?\d{1,4})?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,25}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class NumberField:
-    """A numeric field: its name in the form, its words on the page, its default (None: stays empty) and its range."""
-
-    name: str
-    label: str
-    hint: str
-    default: float | int | None
-    low: float
-    high: float
-    step: float = 1.0
-    whole: bool = True
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Decoding settings under a name, set by one button; fields that it does not name keep what they hold."""
-
-    name: str
-    hint: str
-    values: dict[str, float | int]
-
-
-@dataclass(frozen=True)
 class WriteRequest:
-    """What a valid form asks for. `sampling` holds settings by their names in `SamplingSettings`, without the seed."""
+    """What a valid form asks for: `sampling` holds the settings that were given, by their names, without the seed."""
 
     model_id: str
     prompt: str
-    sampling: dict[str, float | int]
+    sampling: dict[str, Any]
     seed: int | None
 
 
@@ -63,60 +42,10 @@ class NumberText(str):
     """The text of a number in JSON, so that `5` and `"5"` stay apart where a text is due."""
 
 
-PRESETS = (
-    Preset(
-        "safe",
-        "stays close to what it knows best",
-        {"temperature": 0.5, "top_k": 20, "top_p": 0.95, "min_p": 0, "repetition_penalty": 1},
-    ),
-    Preset(
-        "balanced",
-        "sense and surprise in equal parts",
-        {"temperature": 0.8, "top_k": 40, "top_p": 1, "min_p": 0, "repetition_penalty": 1},
-    ),
-    Preset(
-        "wild",
-        "takes the unlikely turnings",
-        {"temperature": 1.1, "top_k": 0, "top_p": 1, "min_p": 0.02, "repetition_penalty": 1},
-    ),
-)
-
-
-def number_fields(settings: WebSettings) -> tuple[NumberField, ...]:
-    """Return the numeric fields in the order of the page."""
-    penalty, window = settings.max_repetition_penalty, settings.max_repetition_window
-    length = min(400, settings.max_tokens)
-    return (
-        NumberField("max_tokens", "Length", "Characters to write, at most.", length, 1, settings.max_tokens, 100),
-        NumberField(
-            "temperature", "Temperature", "Low is careful, high is daring.",
-            0.8, 0, settings.max_temperature, 0.1, whole=False,
-        ),
-        NumberField("top_k", "Top k", "Only the k likeliest; 0 is all.", 40, -1, settings.max_top_k, 5),
-        NumberField(
-            "top_p", "Top p", "Only the likeliest, up to this share.",
-            1, 0, 1, 0.05, whole=False,
-        ),
-        NumberField(
-            "min_p", "Min p", "Drop those far below the best.",
-            0, 0, 1, 0.01, whole=False,
-        ),
-        NumberField(
-            "repetition_penalty", "Repetition penalty", "Above 1 avoids repeats; 1 is off.",
-            1, 0.1, penalty, 0.05, whole=False,
-        ),
-        NumberField(
-            "repetition_window", "Repetition window", "How far back it looks; 0 is all.",
-            200, 0, window, 50,
-        ),
-        NumberField("seed", "Seed", "Same seed, same text.", None, 0, LARGEST_EXACT_INTEGER),
-    )  # fmt: skip
-
-
 def read_fields(
     values: Mapping[str, Sequence[object]], settings: WebSettings, model_ids: Sequence[str]
 ) -> WriteRequest:
-    """Read a submitted form; an absent or empty field takes its default.
+    """Read a submitted form; an absent or empty field leaves the model's own setting.
 
     Args:
         values: all values sent under each name, as text, `NumberText`, or whatever else JSON held.
@@ -126,29 +55,30 @@ def read_fields(
     Raises:
         FormProblems: with one sentence for each field that cannot be used.
     """
-    numbers = number_fields(settings)
-    problems = _misplaced(values, ("model", "prompt", *(field.name for field in numbers)))
+    problems = _misplaced(values, ("model", "prompt", *field_names(settings)))
     single = {name: sent[0] for name, sent in values.items() if sent and name not in problems}
     model_id = _guarded(problems, "model", lambda: _model_id(single.get("model"), model_ids))
     prompt = _guarded(problems, "prompt", lambda: _prompt(single.get("prompt"), settings.max_prompt_characters))
-    read = {
+    sampling = {
         field.name: _guarded(problems, field.name, lambda field=field: read_number(single.get(field.name), field))
-        for field in numbers
+        for field in number_fields(settings)
     }
+    sampling[STOP.name] = _guarded(problems, STOP.name, lambda: _stops(single.get(STOP.name), settings))
+    sampling[UNKNOWN.name] = _guarded(problems, UNKNOWN.name, lambda: _unknown(single.get(UNKNOWN.name)))
     if problems:
         raise FormProblems(problems)
-    seed = read.pop("seed")
-    return WriteRequest(model_id, prompt, read, seed)
+    seed = sampling.pop("seed")
+    return WriteRequest(model_id, prompt, {name: value for name, value in sampling.items() if value is not None}, seed)
 
 
 def read_number(value: object, field: NumberField) -> float | int | None:
-    """Return the number that a field holds, or its default where it is empty.
+    """Return the number that a field holds, or None where it is empty.
 
     Raises:
         UserError: it is no number of the field's kind, or out of its range.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
-        return field.default
+        return None
     text = value.strip() if isinstance(value, str) else ""
     if not (_WHOLE if field.whole else _NUMBER).fullmatch(text):
         raise UserError(_rule(field, value))
@@ -180,11 +110,6 @@ def json_fields(body: bytes) -> dict[str, list[object]]:
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
     return fields
-
-
-def plain_number(number: float | int | None) -> str:
-    """Return a number as a person would type it: `1` for 1.0, nothing for None."""
-    return "" if number is None else f"{number:.12g}" if isinstance(number, float) else str(number)
 
 
 def well_formed(text: str) -> str:
@@ -235,6 +160,29 @@ def _prompt(value: object, max_characters: int) -> str:
             f"The prompt has {len(text):,} characters; at most {max_characters:,} are read. Keep its last part."
         )
     return text
+
+
+def _stops(value: object, settings: WebSettings) -> tuple[str, ...] | None:
+    """Return the stop texts: as they are in a list of JSON, one a line in the text of a form; None: the model's own."""
+    if value is None:
+        return None
+    texts = lines_of(value) if isinstance(value, str) and not isinstance(value, NumberText) else value
+    if not isinstance(texts, list) or not all(type(text) is str and text for text in texts):
+        raise UserError("The stop texts must be texts, one a line, and none of them empty.")
+    if len(texts) > settings.max_stops:
+        raise UserError(f"There are {len(texts)} stop texts; at most {settings.max_stops} are watched for.")
+    if max(map(len, texts), default=0) > settings.max_stop_characters:
+        raise UserError(f"A stop text is longer than {settings.max_stop_characters} characters; give its beginning.")
+    return tuple(well_formed(text) for text in texts)
+
+
+def _unknown(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    known = [name for name, _ in UNKNOWN.choices]
+    if not isinstance(value, str) or value not in known:
+        raise UserError(f"{UNKNOWN.label} must be {' or '.join(known)}, not {_shown(value)}.")
+    return value
 
 
 def _rule(field: NumberField, value: object) -> str:

@@ -1,32 +1,19 @@
-"""What the page shows, as plain values: models and their facts, an answer, the words for how it ended.
+"""What the page shows, as plain values: facts of a model, an answer, the words for how it ended.
 
 Nothing here knows Flask. Numbers get their units and thousands here, once, for the page and for the stream alike.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from unrolled.web.forms import WriteRequest, number_fields, plain_number, well_formed
+from unrolled.web.fields import plain_number, shown_values, units_of, wording
+from unrolled.web.forms import well_formed
+from unrolled.web.models import ServedModel
 from unrolled.web.settings import WebSettings
-from unrolled.web.writing import Outcome
-
-if TYPE_CHECKING:
-    from unrolled.trained import TrainedModel
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model in the picker: an id made by the server, the name to show, and facts as (label, value)."""
-
-    id: str
-    name: str
-    model: TrainedModel
-    facts: tuple[tuple[str, str], ...]
+from unrolled.web.writing import Writing
 
 
 @dataclass(frozen=True)
@@ -38,33 +25,41 @@ class Answer:
     facts: dict[str, Any]
 
 
-def served_models(models: Sequence[TrainedModel]) -> dict[str, ServedModel]:
-    """Give each model an id that is safe in a form, unique and made from its name; the first is the default."""
-    served: dict[str, ServedModel] = {}
-    for model in models:
-        name = well_formed(model.name)
-        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "model"
-        number = 1
-        while (identity := stem if number == 1 else f"{stem}-{number}") in served:
-            number += 1
-        served[identity] = ServedModel(identity, name, model, model_facts(model))
-    return served
+@dataclass(frozen=True)
+class ModelCard:
+    """What the page says about a model, and what its fields start with when it is chosen."""
+
+    id: str
+    name: str
+    facts: tuple[tuple[str, str], ...]  # (label, value)
+    warnings: tuple[str, ...]
+    units: str  # what its tokens are called
+    values: dict[str, str]
 
 
-def model_facts(model: TrainedModel) -> tuple[tuple[str, str], ...]:
-    """Return what is worth knowing about a model, as (label, value)."""
-    info = model.info()
-    unit = "characters" if model.tokenizer.kind == "character" else "tokens"
-    facts = [
-        ("Device", f"{device_name(model.writing_device)}, {model.writing_device_reason}"),
-        ("Vocabulary", f"{model.tokenizer.vocabulary_size:,} {unit}"),
-    ]
+def model_card(served: ServedModel, settings: WebSettings) -> ModelCard:
+    """Return what is worth knowing about a model."""
+    values = shown_values(served.sampling, settings)
+    facts = tuple((label, well_formed(value)) for label, value in model_facts(served))
+    return ModelCard(served.id, served.name, facts, served.warnings, units_of(served.kind), values)
+
+
+def model_facts(served: ServedModel) -> list[tuple[str, str]]:
+    """Return the facts of a model as (label, value); of one that is not loaded yet, the few that are known."""
+    model, info = served.loaded, served.info
+    facts = []
+    if model is None:
+        facts.append(("Loaded", "not yet; its first text takes a moment longer"))
+    else:
+        facts.append(("Device", f"{device_name(model.writing_device)}, {model.writing_device_reason}"))
+        facts.append(("Vocabulary", f"{model.tokenizer.vocabulary_size:,} {units_of(served.kind)}"))
     if (parameters := info.get("parameters")) is not None:
         facts.append(("Parameters", f"{parameters:,}"))
-    facts.append(("Network", network_shape(model.settings.model)))
+    if served.settings is not None:
+        facts.append(("Network", network_shape(served.settings.model)))
     if (bits := info.get("valid_bits_per_char")) is not None:
         facts.append(("Validation", f"{bits:.3f} bits per character"))
-    return tuple((label, well_formed(value)) for label, value in facts)
+    return facts
 
 
 def network_shape(settings: Any) -> str:
@@ -78,8 +73,9 @@ def device_name(device: str) -> str:
     return str(device).upper()
 
 
-def answer_facts(request: WriteRequest, outcome: Outcome, settings: WebSettings) -> dict[str, Any]:
+def answer_facts(writing: Writing, settings: WebSettings, notice: str | None = None) -> dict[str, Any]:
     """Return how a text was made and how it ended: the last object of a stream, and the facts under a text."""
+    outcome = writing.outcome
     speed = outcome.tokens / outcome.seconds if outcome.seconds > 0 else None
     return {
         "seed": outcome.seed,
@@ -87,17 +83,13 @@ def answer_facts(request: WriteRequest, outcome: Outcome, settings: WebSettings)
         "finish_reason": outcome.finish_reason,
         "seconds": round(outcome.seconds, 3),
         "tokens_per_second": None if speed is None else round(speed, 1),
-        "unknown": [readable(character) for character in outcome.unknown],
-        "note": ending_note(outcome.finish_reason, settings),
-        "model": request.model_id,
-        "decoding": decoding(request, settings),
+        "unknown": [readable(piece) for piece in outcome.unknown],
+        "units": units_of(writing.kind),
+        "note": " ".join(filter(None, (ending_note(outcome.finish_reason, settings), notice))) or None,
+        "model": writing.model_id,
+        "warnings": list(writing.warnings),
+        "decoding": wording(writing.sampling, settings),
     }
-
-
-def decoding(request: WriteRequest, settings: WebSettings) -> str:
-    """Say in one line how characters were chosen."""
-    labels = {field.name: field.label.lower() for field in number_fields(settings)}
-    return ", ".join(f"{labels[name]} {plain_number(value)}" for name, value in request.sampling.items())
 
 
 def ending_note(finish_reason: str, settings: WebSettings) -> str | None:
@@ -109,10 +101,9 @@ def ending_note(finish_reason: str, settings: WebSettings) -> str | None:
     }.get(finish_reason)
 
 
-def readable(character: str) -> str:
-    """Return a character that can be seen as itself, any other as its code point: `U+0000`."""
-    visible = unicodedata.category(character)[0] in "LNPS" if len(character) == 1 else False
-    return character if visible else " ".join(f"U+{ord(c):04X}" for c in character)
+def readable(piece: str) -> str:
+    """Return text that can be seen as itself, and every character of it that cannot as its code point: `U+0000`."""
+    return "".join(c if unicodedata.category(c)[0] in "LNPSM" else f"U+{ord(c):04X}" for c in piece)
 
 
 def continuation_of(prompt: str, text: str, settings: WebSettings) -> str:

@@ -22,7 +22,10 @@ from flask import Flask
 from waitress.server import create_server
 
 from unrolled.errors import UserError
-from unrolled.web.application import create_app
+from unrolled.web.application import create_app, open_history
+from unrolled.web.history import History
+from unrolled.web.models import double_names
+from unrolled.web.opening import models_of
 from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
 from unrolled.web.writing import Desk
 
@@ -41,28 +44,38 @@ def serve_models(
     *,
     settings: WebSettings | None = None,
     on_ready: Callable[[str], None] = LOG.info,
+    on_note: Callable[[str], None] = LOG.info,
     on_warning: Callable[[str], None] = LOG.warning,
 ) -> None:
     """Load models and serve them until interrupted; without run folders, the shipped model.
 
     Args:
-        run_folders: run directories; the first is offered first.
+        run_folders: run directories; the first is offered first. With more than `settings.models_at_start`, all others
+            are loaded when they are first asked for.
         host: a name or address to bind; anything but loopback calls `on_warning`.
         port: 0 takes any free one.
-        settings: limits; names in `allowed_hosts` are answered beside those that follow from `host`.
+        settings: limits, and where the server stands; names in `allowed_hosts` are answered beside those that follow
+            from `host`.
         on_ready: called with the URL once requests are accepted.
-        on_warning: called with one sentence where others can reach the server.
+        on_note: called with one sentence on what is kept, where something is.
+        on_warning: called with one sentence for each thing that a user should know.
 
     Raises:
-        UserError: a model cannot be loaded, or the address cannot be bound.
+        UserError: a model cannot be loaded, the address cannot be bound, or the history cannot be opened.
     """
-    from unrolled.shipped import shipped_model_folder
-    from unrolled.trained import load  # brings PyTorch; a taken port is found without waiting for it
-
-    with contextlib.closing(bind(host, port)) as bound:
-        models = [load(folder, device="cpu") for folder in run_folders or [shipped_model_folder()]]
-        settings = settings_for(bound, WebSettings() if settings is None else settings)
-        _serve_on(bound, create_app(models, settings), on_ready, on_warning)
+    with contextlib.closing(bind(host, port)) as bound:  # before the models: a taken port is found without them
+        asked = WebSettings(history="auto") if settings is None else settings
+        settings, history = _with_history(settings_for(bound, asked), asked.history == "auto", on_warning)
+        models = models_of(run_folders, settings.models_at_start, on_warning)
+        app = create_app(models, settings, history)
+        served = app.extensions["unrolled"].models
+        warned = [f"{model.name}: {warning}" for model in served.values() for warning in model.warnings]
+        for sentence in (*double_names(served), *warned):
+            on_warning(sentence)
+        if history is not None:
+            days = f"for {settings.keep_days} days" if settings.keep_days else "for ever"
+            on_note(f"Prompts and texts are kept {days} in {history.file}; --history off keeps none.")
+        _serve_on(bound, app, on_ready, on_warning)
 
 
 def serve(
@@ -89,6 +102,7 @@ class Server:
         room = app.extensions["unrolled"]
         self.url = address_url(bound)
         self._desk: Desk = room.desk
+        self._history: History | None = room.history
         self._leaving = threading.Lock()
         self._has_left = False
         # The desk bounds the work, so a short queue of pages is no news.
@@ -103,12 +117,13 @@ class Server:
             channel_request_lookahead=1,  # reads on while a text is written, and so notices who left
             backlog=BACKLOG,
             ident=None,
-            clear_untrusted_proxy_headers=True,
+            clear_untrusted_proxy_headers=not room.settings.behind_proxy,
         )
 
     def run(self, on_ready: Callable[[str], None] = LOG.info) -> None:
         """Call `on_ready` with the URL, then answer requests until stopped; running texts end at their next token."""
-        with _signals_end(self._desk), contextlib.suppress(KeyboardInterrupt):
+        tidy = contextlib.nullcontext() if self._history is None else self._history.kept_tidy()
+        with tidy, _signals_end(self._desk), contextlib.suppress(KeyboardInterrupt):
             on_ready(self.url)
             self._waitress.run()
         self._desk.close()
@@ -157,15 +172,39 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def settings_for(bound: socket.socket, settings: WebSettings) -> WebSettings:
-    """Return the settings with the names that a socket's own address is reached by.
+    """Return the settings as they follow from where a server stands: the names it has, and who can reach it.
 
-    On loopback these are the loopback names alone. A server that others can reach also answers to any literal address
-    and to the machine's name: neither can be taken over by a foreign site's DNS.
+    On loopback the names are the loopback ones and those that were given. A server that others can reach also answers
+    to any literal address and to the machine's name: neither can be taken over by a foreign site's DNS. A server that
+    others reach, directly or through a proxy, keeps a history only where it was told to.
     """
     given = tuple(dict.fromkeys((*settings.allowed_hosts, *LOOPBACK_HOSTS)))
+    in_front = settings.behind_proxy or bool(settings.prefix) or not set(given) <= set(LOOPBACK_HOSTS)
+    public = in_front or not is_loopback(bound)
+    history = settings.history if settings.history != "auto" else "off" if public else "on"
+    settings = replace(settings, public=public, history=history)
     if is_loopback(bound):
         return replace(settings, allowed_hosts=tuple(dict.fromkeys((*given, _literal(bound)))))
     return replace(settings, allowed_hosts=(*given, socket.gethostname()), any_address=True)
+
+
+def _with_history(
+    settings: WebSettings, may_do_without: bool, on_warning: Callable[[str], None]
+) -> tuple[WebSettings, History | None]:
+    """Open the history that the settings ask for; go without it, with a warning, where nobody asked for it by name.
+
+    Raises:
+        UserError: it was asked for, and cannot be opened.
+    """
+    if settings.history == "off":
+        return settings, None
+    try:
+        return settings, open_history(settings)
+    except UserError as error:
+        if not may_do_without:
+            raise
+        on_warning(f"No history is kept: {error}")
+        return replace(settings, history="off"), None
 
 
 def is_loopback(bound: socket.socket) -> bool:
@@ -192,6 +231,11 @@ def _serve_on(
         on_warning(
             f"Everyone who can reach {_literal(bound)} can use this page; there is no password. "
             "Without --host only this machine can."
+        )
+    settings = app.extensions["unrolled"].settings
+    if settings.public and app.extensions["unrolled"].shown_history is not None:
+        on_warning(
+            "Who can reach this page can read and delete its history; --history hidden keeps one without a page."
         )
     server.run(on_ready)
 

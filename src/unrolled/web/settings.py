@@ -1,4 +1,4 @@
-"""Limits of the web application and the values that its page starts with.
+"""Limits of the web application, the values that its page starts with, and what stands between it and its visitors.
 
 Every limit is a ceiling on what one visitor may ask for: characters of a prompt, tokens of a text, seconds of a
 request, texts written at once. Numbers outside them are refused with a message, never clipped in silence.
@@ -7,17 +7,28 @@ request, texts written at once. Numbers outside them are refused with a message,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 LARGEST_EXACT_INTEGER = 2**53 - 1  # beyond it a browser's JSON numbers are no longer exact
 
+HistoryChoice = Literal["on", "off", "auto", "hidden"]
+
 
 @dataclass(frozen=True)
 class WebSettings:
-    """What one visitor may ask for, and which names the server answers to.
+    """What one visitor may ask for, which names the server answers to, where it stands, and what it remembers.
 
     `allowed_hosts` holds names as a Host header writes them, without the port. `any_address` also lets every literal IP
     address pass: safe against DNS rebinding, which needs a name, and what a server in a local network needs.
+
+    `prefix` is the path that a proxy serves the page under (no slash at its end; empty: none). `behind_proxy` trusts
+    the X-Forwarded headers of one proxy. `public` says that others than this machine's user come here, which
+    `settings_for` finds out: errors then keep the paths of this machine to themselves.
+
+    `history` keeps prompts and texts in `history_file`: `on`, `off`, `hidden` (kept, but without pages to read them) or
+    `auto`, which a server turns into `on` where only this machine can reach it. `keep_days` 0 keeps them for ever.
     """
 
     max_prompt_characters: int = 10_000
@@ -26,10 +37,21 @@ class WebSettings:
     max_top_k: int = 10_000
     max_repetition_penalty: float = 10.0
     max_repetition_window: int = 10_000
+    max_stops: int = 16
+    max_stop_characters: int = 200
+    max_samples: int = 16
+    max_tokens_together: int = 8_000  # n * max_tokens of one request to the JSON interface
     max_body_bytes: int = 256 * 1024  # 10,000 characters of 4 bytes, each written as %XX, and the rest of the form
     generations_at_once: int = 4
     deadline_seconds: float = 60.0
     retry_after_seconds: int = 2
+    models_at_start: int = 8  # with more models than this, all but the first are loaded when they are first asked for
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     any_address: bool = False
+    prefix: str = ""
+    behind_proxy: bool = False
+    public: bool = False
+    history: HistoryChoice = "off"
+    history_file: Path | None = None  # None: in the user's data folder
+    keep_days: int = 90
     default_prompt: str = "Once upon a time there was a little girl who lived"

@@ -1,4 +1,4 @@
-"""A text being written for one visitor, and the desk that says how many may be written at once.
+"""Texts being written for one visitor, and the desk that says how many visitors may be written for at once.
 
 A `Writing` owns one slot of the desk and one generator of the model. Whatever ends it (the last token, the deadline, a
 visitor who left, a server that shuts down, an error), `close` stops the generator and frees the slot, exactly once.
@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unrolled.sampling.draw import resolve_seed
+from unrolled.sampling.draw import resolve_seed, sample_seed
 from unrolled.web.forms import WriteRequest, well_formed
 from unrolled.web.settings import WebSettings
 
 if TYPE_CHECKING:
+    from unrolled.sampling import Delta
     from unrolled.trained import TrainedModel
 
 
@@ -25,8 +26,18 @@ class Busy(Exception):
 
 
 @dataclass(frozen=True)
+class Written:
+    """One sample, as far as it came. `finish_reason`: stop, length, deadline, shutdown, disconnected or error."""
+
+    text: str
+    finish_reason: str
+    tokens: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """How a text ended. `finish_reason` is `stop`, `length`, `deadline`, `shutdown` or `disconnected`."""
+    """How the writing ended: the reason of the last sample, the tokens of all."""
 
     seed: int
     tokens: int
@@ -45,18 +56,21 @@ class Desk:
         self._slots = threading.BoundedSemaphore(settings.generations_at_once)
 
     def open(
-        self, model: TrainedModel, request: WriteRequest, is_client_gone: Callable[[], bool] = lambda: False
+        self,
+        load: Callable[[], TrainedModel],
+        request: WriteRequest,
+        is_client_gone: Callable[[], bool] = lambda: False,
     ) -> Writing:
-        """Validate the request with the model and take a slot; nothing is generated yet.
+        """Take a slot, load the model and validate the request with it; nothing is generated yet.
 
         Raises:
             Busy: every slot is taken, or the server is shutting down.
-            UserError: the model refuses the settings.
+            UserError: the model cannot be loaded, or refuses the settings.
         """
         if self.closed or not self._slots.acquire(blocking=False):
             raise Busy
         try:
-            return Writing(self, model, request, is_client_gone)
+            return Writing(self, load(), request, is_client_gone)
         except BaseException:
             self.release()
             raise
@@ -71,40 +85,58 @@ class Desk:
 
 
 class Writing:
-    """One text on its way: iterate over `pieces`, then read `outcome`; `close` at any time."""
+    """Texts on their way: iterate over `pieces`, then read `outcome` and `samples`; `close` at any time."""
 
     def __init__(
         self, desk: Desk, model: TrainedModel, request: WriteRequest, is_client_gone: Callable[[], bool]
     ) -> None:
+        own = model.sampling({})
+        settings = {"n": 1, "max_tokens": _own_length(own.max_tokens, request, desk.settings)} | request.sampling
         self.seed = resolve_seed(request.seed)
+        self.sampling = model.sampling(settings | {"seed": self.seed})
+        self.prompt, self.model_id = request.prompt, request.model_id
+        self.kind, self.warnings = model.tokenizer.kind, tuple(getattr(model, "warnings", ()))
         self.unknown = tuple(model.tokenizer.unknown_in(request.prompt))
         self._desk = desk
         self._is_client_gone = is_client_gone
-        self._deltas = model.stream(request.prompt, **request.sampling, seed=self.seed, n=1)
+        self._deltas = model.stream(request.prompt, **settings, seed=self.seed)
         self._started = desk.clock()
         self._ended: float | None = None
-        self._tokens = 0
-        self._finish_reason = "length"
+        self._texts: list[list[str]] = [[] for _ in range(self.sampling.n)]
+        self._tokens = [0] * self.sampling.n
+        self._reasons: list[str | None] = [None] * self.sampling.n
+        self._interrupted = "error"
 
     def pieces(self) -> Iterator[str]:
-        """Yield the text as it is written, in non-empty pieces."""
+        """Yield the text as it is written, in non-empty pieces; those of several samples interleaved."""
         try:
             for delta in self._deltas:
-                self._tokens = max(self._tokens, delta.tokens)
-                if delta.text:
-                    yield well_formed(delta.text)
-                reason = delta.finish_reason or self._interruption()
-                if reason is not None:
-                    self._finish_reason = reason
+                if text := self._noted(delta):
+                    yield text
+                reason = self._interruption()
+                if reason is not None and None in self._reasons:
+                    self._interrupted = reason
                     break
+        except GeneratorExit:
+            self._interrupted = "disconnected"
+            raise
         finally:
             self.close()
 
     @property
+    def samples(self) -> list[Written]:
+        """Every sample, or how far it has come."""
+        return [
+            Written("".join(text), reason or self._interrupted, tokens, sample_seed(self.seed, number))
+            for number, (text, reason, tokens) in enumerate(zip(self._texts, self._reasons, self._tokens, strict=True))
+        ]
+
+    @property
     def outcome(self) -> Outcome:
-        """How the text ended, or how far it has come."""
+        """How the writing ended, or how far it has come."""
         ended = self._desk.clock() if self._ended is None else self._ended
-        return Outcome(self.seed, self._tokens, self._finish_reason, ended - self._started, self.unknown)
+        reason = self._interrupted if None in self._reasons else self.samples[-1].finish_reason
+        return Outcome(self.seed, sum(self._tokens), reason, ended - self._started, self.unknown)
 
     def close(self) -> None:
         """Stop generating and free the slot; further calls do nothing."""
@@ -118,6 +150,15 @@ class Writing:
         finally:
             self._desk.release()
 
+    def _noted(self, delta: Delta) -> str:
+        """Note a delta, and return its text."""
+        self._tokens[delta.sample] = delta.tokens
+        self._reasons[delta.sample] = delta.finish_reason
+        text = well_formed(delta.text)
+        if text:
+            self._texts[delta.sample].append(text)
+        return text
+
     def _interruption(self) -> str | None:
         if self._desk.closed:
             return "shutdown"
@@ -126,3 +167,8 @@ class Writing:
         if self._desk.clock() - self._started > self._desk.settings.deadline_seconds:
             return "deadline"
         return None
+
+
+def _own_length(length: int, request: WriteRequest, settings: WebSettings) -> int:
+    """Return the model's own `max_tokens`, as far as this server lets one request go."""
+    return min(length, settings.max_tokens, settings.max_tokens_together // request.sampling.get("n", 1))

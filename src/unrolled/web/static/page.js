@@ -6,7 +6,7 @@
   const form = find("write");
   const prompt = find("prompt");
   const story = find("story");
-  const inputs = [...document.querySelectorAll(".field input")];
+  const inputs = [...document.querySelectorAll(".field input, .field textarea, .field select")];
   const presets = [...document.querySelectorAll(".presets button")];
   const longest = Number(form.dataset.longest);
   let running = null; // the AbortController of the text being written
@@ -84,8 +84,8 @@
     show(find("message"), "");
     story.setAttribute("aria-busy", "true");
     find("start").hidden = find("continue").hidden = find("copy").hidden = true;
-    find("stop").hidden = false;
-    if (document.activeElement === document.body) find("stop").focus();
+    find("stop-writing").hidden = false;
+    if (document.activeElement === document.body) find("stop-writing").focus();
   }
 
   // A clean sheet, once the server has agreed to write: a refusal leaves the last text where it is.
@@ -102,8 +102,8 @@
   function end() {
     running = null;
     story.setAttribute("aria-busy", "false");
-    const focused = document.activeElement === find("stop");
-    find("stop").hidden = true;
+    const focused = document.activeElement === find("stop-writing");
+    find("stop-writing").hidden = true;
     find("start").hidden = false;
     if (focused) find("start").focus({ preventScroll: true });
     find("continue").hidden = find("copy").hidden = find("written").textContent === "";
@@ -113,8 +113,11 @@
     const speed = facts.tokens_per_second ? ` (${Math.round(facts.tokens_per_second).toLocaleString("en")} tokens/s)` : "";
     const tokens = facts.tokens.toLocaleString("en");
     show(find("made"), `${tokens} tokens in ${facts.seconds.toFixed(2)} s${speed} · seed ${facts.seed}`);
-    show(find("decoding"), `${find("model").selectedOptions[0].textContent}: ${facts.decoding}`);
-    show(find("note"), facts.note ?? "");
+    show(find("decoding"), `${find("model").querySelector(`option[value="${facts.model}"]`).textContent}: ${facts.decoding}`);
+    cards.get(facts.model).dataset.units = facts.units; // known only now, of a model that was loaded for this text
+    choose();
+    const unseen = facts.warnings.filter((warning) => !cards.get(facts.model).textContent.includes(warning));
+    show(find("note"), [...unseen, facts.note ?? ""].join(" ").trim());
     find("unknown-list").textContent = facts.unknown.join(" ");
     find("unknown-list").hidden = false;
     find("unknown").hidden = facts.unknown.length === 0;
@@ -131,7 +134,9 @@
     const places = Object.keys(fields).map(find);
     const placed = places.length > 0 && !places.includes(null);
     show(find("message"), placed ? "Nothing was written yet: please look at what is marked." : answer.error);
-    places.find((element) => element !== null)?.focus();
+    const first = places.find((element) => element !== null);
+    if (first?.closest("details")) first.closest("details").open = true;
+    first?.focus();
   }
 
   function complain(fields) {
@@ -191,7 +196,7 @@
     }
   });
 
-  find("stop").addEventListener("click", () => running?.abort());
+  find("stop-writing").addEventListener("click", () => running?.abort());
 
   find("continue").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -217,27 +222,48 @@
     }
   }
 
-  find("model").addEventListener("change", choose);
+  // Models and moods: each model has its own settings, and a field that was left alone follows them.
+
+  const cards = new Map([...document.querySelectorAll("[data-model]")].map((card) => [card.dataset.model, card]));
+  const valuesOf = (model) => JSON.parse(cards.get(model).dataset.values);
+  let chosen = find("model").value;
+
+  find("model").addEventListener("change", () => {
+    const before = valuesOf(chosen);
+    for (const [name, value] of Object.entries(valuesOf(find("model").value))) {
+      if (find(name).value === before[name]) find(name).value = value;
+    }
+    choose();
+    press();
+  });
 
   function choose() {
-    for (const facts of document.querySelectorAll("[data-model]")) facts.hidden = facts.dataset.model !== find("model").value;
+    chosen = find("model").value;
+    for (const [model, card] of cards) card.hidden = model !== chosen;
+    const { units } = cards.get(chosen).dataset;
+    for (const place of document.querySelectorAll("span[data-units]")) place.textContent = units;
+    const large = units[0].toUpperCase() + units.slice(1);
+    for (const place of document.querySelectorAll("[data-hint]")) place.textContent = place.dataset.hint.replace("UNITS", large);
   }
+
+  const valuesBehind = (button) => (button.value === "own" ? valuesOf(chosen) : JSON.parse(button.dataset.values));
 
   for (const button of presets) {
     button.type = "button";
     button.addEventListener("click", () => {
-      for (const [name, value] of Object.entries(JSON.parse(button.dataset.values))) find(name).value = String(value);
+      for (const [name, value] of Object.entries(valuesBehind(button))) find(name).value = String(value);
       press();
     });
   }
 
   function press() {
     for (const button of presets) {
-      const values = Object.entries(JSON.parse(button.dataset.values));
-      const same = values.every(([name, value]) => find(name).value.trim() !== "" && Number(find(name).value) === value);
+      const same = Object.entries(valuesBehind(button)).every(([name, value]) => equal(find(name).value.trim(), String(value)));
       button.setAttribute("aria-pressed", String(same));
     }
   }
+
+  const equal = (left, right) => left === right || (left !== "" && right !== "" && Number(left) === Number(right));
 
   for (const input of inputs) {
     input.addEventListener("input", press);
@@ -262,6 +288,7 @@
   prompt.addEventListener("input", count);
   for (const element of document.querySelectorAll(".needs-script")) element.hidden = false;
   if (find("written").textContent !== "") find("copy").hidden = false;
+  if (document.querySelector(".more .problem:not([hidden])")) find("more").open = true;
   choose(); // a reloaded page may keep what was chosen before
   count();
   press();

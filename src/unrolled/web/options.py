@@ -1,0 +1,43 @@
+"""The options of `unrolled serve`, checked together, as settings of the web application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from unrolled.errors import UserError
+from unrolled.web.hosts import read_host
+from unrolled.web.prefix import read_prefix
+from unrolled.web.settings import LOOPBACK_HOSTS, HistoryChoice, WebSettings
+
+LONGEST_DAYS = 36_500
+
+
+def read_settings(
+    *,
+    prefix: str = "",
+    behind_proxy: bool = False,
+    allow_host: Sequence[str] = (),
+    history: HistoryChoice = "auto",
+    history_file: Path | None = None,
+    keep_days: int = 90,
+    models_at_start: int = 8,
+) -> WebSettings:
+    """Return settings for a server; see `WebSettings`.
+
+    Raises:
+        UserError: one of them cannot be meant.
+    """
+    if not 0 <= keep_days <= LONGEST_DAYS:
+        raise UserError(f"--keep-days takes 0 (for ever) to {LONGEST_DAYS:,} days, not {keep_days}.")
+    if models_at_start < 1:
+        raise UserError(f"--models-at-start takes 1 or more, not {models_at_start}; the first model is always loaded.")
+    return WebSettings(
+        prefix=read_prefix(prefix),
+        behind_proxy=behind_proxy,
+        allowed_hosts=(*LOOPBACK_HOSTS, *map(read_host, allow_host)),
+        history=history,
+        history_file=history_file,
+        keep_days=keep_days,
+        models_at_start=models_at_start,
+    )

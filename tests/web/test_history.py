@@ -1,0 +1,241 @@
+"""The history's file: what is kept, found, deleted and forgotten, by many threads at once, and what trouble costs."""
+
+import random
+import sqlite3
+import stat
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from unrolled.errors import UserError
+from unrolled.web import history as history_module
+from unrolled.web.history import Entry, History, HistoryTrouble, Query, default_history_file
+
+DAY = 86_400
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    def __init__(self):
+        self.now = 1_700_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+def entry(text="went on", prompt="Once", model="stories", created=1_700_000_000.0, seed=7):
+    return Entry(created, "page", model, prompt, text, "length", 5, 0.25, seed, {"temperature": 0.5, "stop": ["\n"]})
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def history(tmp_path, clock):
+    return History(tmp_path / "data" / "history.sqlite3", 90, clock, patience_seconds=0.05)
+
+
+def texts(history, query=Query()):  # noqa: B008
+    return [kept.text for kept in history.entries(query)]
+
+
+def test_what_is_kept_comes_back_exactly_as_it_was(history):
+    odd = entry("\x00 é \U0001f40e\n\t%_'\"", prompt="", model="a b", seed=-(2**63))
+    assert history.keep([odd, entry()]) is None
+    first, second = history.entries(Query())
+    assert (first.id, second.id) == (1, 2)
+    assert first == Entry(**{**vars(odd), "id": 1})
+    assert second == Entry(**{**vars(entry()), "id": 2})
+
+
+def test_it_lasts_beyond_the_program_that_wrote_it(history, clock):
+    history.keep([entry("first")])
+    assert texts(History(history.file, 90, clock)) == ["first"]
+
+
+def test_a_search_finds_its_text_in_prompt_and_continuation_whatever_the_case_and_takes_signs_as_they_are(history):
+    kept = ["Straße 100%", "straßen_name", "strassex", "a*b", "A\\b", "é"]
+    history.keep([entry(text) for text in kept] + [entry("", prompt="ÉTÉ"), entry("none")])
+    naive = [*kept, "", "none"]
+    prompts = ["Once"] * 6 + ["ÉTÉ", "Once"]
+    for needle in ("STRASSE", "%", "_", "*", "\\", "é", "xyz", "E"):
+        expected = [
+            text
+            for text, prompt in zip(naive, prompts, strict=True)
+            if any(needle.casefold() in whole.casefold() for whole in (text, prompt))
+        ]
+        assert texts(history, Query(needle)) == expected
+        assert history.count(Query(needle)) == len(expected)
+
+
+def test_a_search_can_keep_to_one_model(history):
+    history.keep([entry("one", model="a"), entry("two", model="b"), entry("three", model="a")])
+    assert texts(history, Query(model="a")) == ["one", "three"]
+    assert texts(history, Query("t", "a")) == ["three"]
+    assert history.models() == ["a", "b"]
+
+
+def test_pages_show_the_newest_first_and_the_export_reads_all_in_batches(history, monkeypatch):
+    monkeypatch.setattr(history_module, "BATCH", 4)
+    history.keep([entry(str(number)) for number in range(11)])
+    assert [kept.text for kept in history.page(Query(), 0, 3)] == ["10", "9", "8"]
+    assert [kept.text for kept in history.page(Query(), 9, 3)] == ["1", "0"]
+    assert texts(history) == [str(number) for number in range(11)]
+
+
+def test_an_export_goes_on_while_texts_are_added_and_deleted(history, monkeypatch):
+    monkeypatch.setattr(history_module, "BATCH", 2)
+    history.keep([entry(str(number)) for number in range(5)])
+    reading = history.entries(Query())
+    assert [next(reading).text for _ in range(2)] == ["0", "1"]
+    history.delete(4)
+    history.keep([entry("new")])
+    assert [kept.text for kept in reading] == ["2", "4", "new"]
+
+
+def test_what_is_deleted_is_gone_from_the_file_itself(history):
+    with closing(sqlite3.connect(history.file)) as other:  # while one is open, nobody tidies the log up on leaving
+        other.execute("SELECT COUNT(*) FROM texts").fetchall()
+        history.keep([entry("a secret thing"), entry("stays")])
+        assert history.delete(1) == 1
+        assert history.delete(1) == 0
+        files = [path.read_bytes() for path in history.file.parent.iterdir()]
+        assert len(files) == 3
+        assert not any(b"a secret thing" in content for content in files)
+    assert history.delete_matching(Query("nothing")) == 0
+    assert texts(history) == ["stays"]
+    assert history.delete_matching(Query("STAYS")) == 1
+
+
+def test_what_is_too_old_is_never_shown_and_deleted_at_the_start(history, clock):
+    history.keep([entry("old", created=clock.now), entry("young", created=clock.now + DAY)])
+    clock.now += 90 * DAY + 1
+    assert texts(history) == ["young"]
+    assert history.count(Query("old")) == 0
+    assert texts(History(history.file, 0, clock)) == ["old", "young"]  # for ever: still in the file
+    again = History(history.file, 90, clock)
+    clock.now -= 80 * DAY
+    assert texts(again) == ["young"]
+
+
+def test_an_hour_later_a_new_text_makes_room(history, clock):
+    history.keep([entry("old", created=clock.now)])
+    clock.now += 90 * DAY + 1
+    history.keep([entry("new", created=clock.now)])
+    clock.now -= 90 * DAY
+    assert texts(history) == ["new"]
+
+
+def test_the_thread_that_tidies_ends_with_the_server(history, monkeypatch):
+    swept = threading.Semaphore(0)
+    monkeypatch.setattr(history_module, "SWEEP_SECONDS", 0.0)
+    monkeypatch.setattr(history, "sweep", swept.release)
+    with history.kept_tidy():
+        assert swept.acquire(timeout=30)
+        assert any(thread.name == "history" for thread in threading.enumerate())
+    assert not any(thread.name == "history" for thread in threading.enumerate())
+
+
+def test_many_threads_and_two_programs_may_write_and_read_at_once(history, clock):
+    patient = [History(history.file, 90, clock, patience_seconds=60) for _ in range(2)]
+
+    def work(number):
+        own = patient[number % 2]
+        for step in range(6):
+            assert own.keep([entry(f"{number}.{step}.{part}") for part in range(2)]) is None
+            own.count(Query(str(number)))
+        return own.delete_matching(Query(f"{number}.0.1"))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [1] * 8
+    expected = {f"{number}.{step}.{part}" for number in range(8) for step in range(6) for part in range(2)}
+    assert set(texts(patient[0])) == expected - {f"{number}.0.1" for number in range(8)}
+
+
+def test_a_locked_file_costs_no_text_but_its_entry(history, caplog):
+    with closing(sqlite3.connect(history.file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "could not be added" in history.keep([entry()])
+        assert "locked" in caplog.text
+        with pytest.raises(HistoryTrouble, match="try again"):
+            history.delete(1)
+    assert history.keep([entry()]) is None
+    assert len(texts(history)) == 1
+
+
+def test_a_full_disk_costs_no_text_but_its_entries(history, caplog, monkeypatch):
+    history.keep([entry("before")])
+    connect = sqlite3.connect
+
+    def small_disk(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count = 6")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", small_disk)
+    noise = random.Random(3).randbytes(100_000).hex()
+    assert "could not be added" in history.keep([entry("small"), entry(noise)])
+    assert "full" in caplog.text
+    monkeypatch.undo()
+    assert texts(history) == ["before"]
+
+
+def test_a_file_that_was_taken_away_is_not_made_again_in_secret(history):
+    for path in history.file.parent.iterdir():
+        path.unlink()
+    assert "could not be added" in history.keep([entry()])
+    with pytest.raises(HistoryTrouble):
+        history.count(Query())
+    assert not history.file.exists()
+
+
+def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database, but long enough to be looked at " * 50)
+    foreign = tmp_path / "other.sqlite3"
+    with closing(sqlite3.connect(foreign)) as other:
+        other.execute("CREATE TABLE texts (id INTEGER)")
+    newer = tmp_path / "newer.sqlite3"
+    History(newer, 1)
+    with closing(sqlite3.connect(newer)) as ours:
+        ours.execute("PRAGMA user_version = 2")
+    before = [path.read_bytes() for path in (text, foreign)]
+    for path, words in ((text, "not a database"), (foreign, "another program"), (newer, "newer version")):
+        with pytest.raises(UserError, match=words):
+            History(path, 90)
+    assert [path.read_bytes() for path in (text, foreign)] == before
+    with pytest.raises(UserError, match="--history off"):
+        History(text / "below.sqlite3", 90)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_only_this_user_may_read_it(history):
+    history.keep([entry()])
+    for path in history.file.parent.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(history.file.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "expected"),
+    [
+        ("linux", "XDG_DATA_HOME", "place/unrolled/history.sqlite3"),
+        ("win32", "LOCALAPPDATA", "place/unrolled/history.sqlite3"),
+        ("linux", None, "home/.local/share/unrolled/history.sqlite3"),
+        ("darwin", None, "home/Library/Application Support/unrolled/history.sqlite3"),
+    ],
+)
+def test_unless_told_otherwise_it_lies_in_the_users_data_folder(tmp_path, monkeypatch, platform, variable, expected):
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path / "home")
+    monkeypatch.setattr(sys, "platform", platform)
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(variable, str(tmp_path / "place"))
+    assert default_history_file() == tmp_path / expected
