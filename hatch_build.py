@@ -23,7 +23,7 @@ class NativeKernelHook(BuildHookInterface):
         build = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(build)
         try:
-            libraries = build.build_variants(folder / "lstm.c", folder / "libraries")
+            libraries = build.build_variants(folder, folder / "libraries")
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             self.app.display_warning(f"unrolled is installed without its native kernel: {error}")
             return

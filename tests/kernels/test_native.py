@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from unrolled.kernels import Projected, ReferenceKernel, TableLookup
 from unrolled.kernels.native import NativeKernel, kernel, library, native_library, native_status
@@ -50,6 +52,16 @@ def test_outputs_states_and_all_gradients_equal_the_equations_in_float64(T, B, H
     found = gradients(NativeKernel(), torch.float32, *given)
     for exact, ours in zip(expected, found, strict=True):
         # float32 sums of up to T B products round to about sqrt(T B) units in the last place of the largest of them
+        allowed = 4e-7 * (T * B) ** 0.5 * max(1.0, exact.abs().max().item()) + 4e-6
+        assert (exact - ours).abs().max().item() < allowed
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.booleans())
+def test_any_sizes_equal_the_equations_in_float64(T, B, H, V, table):
+    given_problem = problem(T, B, H, V, table)
+    expected = gradients(ReferenceKernel(), torch.float64, *given_problem)
+    for exact, ours in zip(expected, gradients(NativeKernel(), torch.float32, *given_problem), strict=True):
         allowed = 4e-7 * (T * B) ** 0.5 * max(1.0, exact.abs().max().item()) + 4e-6
         assert (exact - ours).abs().max().item() < allowed
 
@@ -148,6 +160,15 @@ def test_other_precisions_go_another_way_and_stay_exact():
 def test_shapes_that_do_not_belong_together_are_refused_before_memory_is_read(h0, c0, w):
     with pytest.raises(ValueError, match=", not "):
         NativeKernel().run(Projected(torch.zeros(4, 3, 8)), w, h0, c0)
+
+
+@pytest.mark.parametrize(("T", "B", "H"), [(2**40, 2**18, 2), (1, 1, 2**30), (2**31, 2**28, 1), (2**60, 1, 1)])
+def test_sizes_that_overflow_are_a_clear_error_before_anything_is_multiplied_in_c(T, B, H):
+    zero = torch.zeros(1)
+    shapes = (T, B, 4 * H), (H, 4 * H), (B, H), (B, H)
+    source, w, h0, c0 = (zero.expand(shape) for shape in shapes)
+    with pytest.raises(ValueError, match="more bytes than there are addresses"):
+        NativeKernel().run(Projected(source), w, h0, c0)
 
 
 def test_no_rows_give_empty_results():

@@ -11,14 +11,20 @@ from hypothesis import strategies as st
 
 from unrolled.config import SamplingSettings
 from unrolled.errors import UserError
-from unrolled.sampling import Delta, NumpyDecoder, generate, stream
+from unrolled.kernels.native import native_library
+from unrolled.sampling import Delta, NativeDecoder, NumpyDecoder, generate, stream
+from unrolled.text import BytePairTokenizer, WordTokenizer
 from unrolled.text.characters import CharacterTokenizer
 
 LETTERS = CharacterTokenizer.from_characters("abcdefgh\n ")
 SIZE = LETTERS.vocabulary_size
+NATIVE = pytest.param(
+    NativeDecoder, marks=pytest.mark.skipif(native_library() is None, reason="installed without a C compiler")
+)
+with_both_decoders = pytest.mark.parametrize("kind", [NumpyDecoder, NATIVE])
 
 
-def lstm_decoder(vocabulary=SIZE, scale=1.0):
+def lstm_decoder(kind, vocabulary=SIZE, scale=1.0):
     generator = np.random.default_rng(8)
     embedding, hidden = 5, 33
 
@@ -26,7 +32,7 @@ def lstm_decoder(vocabulary=SIZE, scale=1.0):
         return scale * generator.standard_normal(shape) / math.sqrt(shape[-1])
 
     layer = normal(embedding, 4 * hidden), normal(hidden, 4 * hidden), normal(4 * hidden)
-    return NumpyDecoder(3 * normal(vocabulary, embedding), [layer], 9 * normal(vocabulary, hidden), normal(vocabulary))
+    return kind(3 * normal(vocabulary, embedding), [layer], 9 * normal(vocabulary, hidden), normal(vocabulary))
 
 
 class LastTokenState:
@@ -90,14 +96,16 @@ def text_of(decoder, prompt="a", tokenizer=LETTERS, **values):
     return generate(decoder, tokenizer, prompt, settings(**values)).samples[0].text
 
 
-def test_a_seed_gives_the_same_text_and_another_seed_another():
-    decoder = lstm_decoder()
+@with_both_decoders
+def test_a_seed_gives_the_same_text_and_another_seed_another(kind):
+    decoder = lstm_decoder(kind)
     assert text_of(decoder, seed=5) == text_of(decoder, seed=5) != text_of(decoder, seed=6)
     assert text_of(decoder, seed=-1) != text_of(decoder, seed=1)
 
 
-def test_each_sample_of_a_batch_is_the_text_of_its_seed_alone():
-    decoder = lstm_decoder()
+@with_both_decoders
+def test_each_sample_of_a_batch_is_the_text_of_its_seed_alone(kind):
+    decoder = lstm_decoder(kind)
     options = {
         "top_k": 7,
         "repetition_penalty": 1.2,
@@ -121,17 +129,19 @@ def test_a_finished_row_leaves_the_batch():
     assert len(set(lengths)) > 1
 
 
-def test_the_seed_used_is_reported_and_reproduces():
-    decoder = lstm_decoder()
+@with_both_decoders
+def test_the_seed_used_is_reported_and_reproduces(kind):
+    decoder = lstm_decoder(kind)
     first = generate(decoder, LETTERS, "a", settings(seed=None, n=2))
     assert 0 <= first.seed < 2**31
     again = generate(decoder, LETTERS, "a", settings(seed=first.seed, n=2))
     assert again == first
 
 
+@with_both_decoders
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 3), st.sampled_from([(), ("a",), ("ab", "ba"), ("cab",)]))
-def test_streamed_pieces_join_to_the_generated_text(seed, n, stop):
-    decoder, options = lstm_decoder(), settings(seed=seed, n=n, stop=stop, max_tokens=12)
+def test_streamed_pieces_join_to_the_generated_text(kind, seed, n, stop):
+    decoder, options = lstm_decoder(kind), settings(seed=seed, n=n, stop=stop, max_tokens=12)
     whole = generate(decoder, LETTERS, "b", options)
     deltas = list(stream(decoder, LETTERS, "b", options))
     for j, sample in enumerate(whole.samples):
@@ -141,8 +151,9 @@ def test_streamed_pieces_join_to_the_generated_text(seed, n, stop):
         assert (own[-1].finish_reason, own[-1].tokens) == (sample.finish_reason, sample.tokens)
 
 
-def test_neutral_settings_leave_the_text_as_it_is():
-    decoder = lstm_decoder()
+@with_both_decoders
+def test_neutral_settings_leave_the_text_as_it_is(kind):
+    decoder = lstm_decoder(kind)
     neutral = {
         "top_k": -1,
         "top_p": 1.0,
@@ -161,14 +172,15 @@ def test_without_filters_letters_follow_the_models_own_distribution():
     np.testing.assert_allclose(shares, [0.6, 0.3, 0.1], atol=0.025)  # more than three standard deviations
 
 
-def test_greedy_ignores_seed_and_filters_and_takes_the_lowest_id_of_equals():
+@with_both_decoders
+def test_greedy_ignores_seed_and_filters_and_takes_the_lowest_id_of_equals(kind):
     decoder = constant(row(c=1.0, b=1.0, d=0.9))
     filtered = {"top_k": 1, "top_p": 0.0, "min_p": 1.0, "typical_p": 0.01}
     assert text_of(decoder, temperature=0, seed=1) == "b" * 40
     assert text_of(decoder, temperature=9e-6, seed=2, **filtered) == "b" * 40
     assert text_of(decoder, temperature=9e-6) == "b" * 40
     assert set(text_of(decoder, temperature=1e-5)) == {"b", "c"}  # from here on equals are drawn from
-    model = lstm_decoder()
+    model = lstm_decoder(kind)
     assert text_of(model, temperature=0, seed=1) == text_of(model, temperature=0, seed=2, top_p=0.3)
 
 
@@ -215,9 +227,10 @@ def test_a_stop_wins_over_the_length_on_the_same_token():
     assert (sample.text, sample.finish_reason, sample.tokens) == ("ab", "stop", 3)
 
 
-def test_length_counts_exactly():
+@with_both_decoders
+def test_length_counts_exactly(kind):
     for tokens in (1, 2, 17):
-        sample = generate(lstm_decoder(), LETTERS, "a", settings(max_tokens=tokens)).samples[0]
+        sample = generate(lstm_decoder(kind), LETTERS, "a", settings(max_tokens=tokens)).samples[0]
         assert (len(sample.text), sample.finish_reason, sample.tokens) == (tokens, "length", tokens)
 
 
@@ -281,11 +294,12 @@ def test_a_repeated_token_with_a_negative_logit_becomes_less_likely():
     assert text[1] != "a"
 
 
-def test_arguments_are_checked_before_the_first_piece_is_asked_for():
+@with_both_decoders
+def test_arguments_are_checked_before_the_first_piece_is_asked_for(kind):
     with pytest.raises(ValueError, match="prompt is text"):
-        stream(lstm_decoder(), LETTERS, None, settings())
+        stream(lstm_decoder(kind), LETTERS, None, settings())
     with pytest.raises(ValueError, match="knows 4 tokens"):
-        stream(lstm_decoder(vocabulary=4), LETTERS, "a", settings())
+        stream(lstm_decoder(kind, vocabulary=4), LETTERS, "a", settings())
 
 
 def test_weights_that_are_not_numbers_are_an_error_for_the_user():
@@ -311,7 +325,7 @@ class SyllableTokenizer(CharacterTokenizer):
     def __init__(self):
         super().__init__(["<unk>", *"abn"])
 
-    def incremental(self):
+    def incremental(self, prompt=""):
         return HalfCharacterDecoder(self.TEXTS)
 
 
@@ -372,3 +386,87 @@ def test_nothing_grows_with_the_length_of_the_text():
     list(stream(decoder, LETTERS, "abc", settings(max_tokens=50)))
     assert decoder.read_ids == [[LETTERS.stoi[letter] for letter in "abc"]]  # the prompt once
     assert decoder.rows == [1] * 49  # then a single step for each token, none after the last
+
+
+WORDS = WordTokenizer(["<unk>", "<eos>", "the", "ring", "SAM:"], tags=["SAM:"])
+
+
+def names(text):
+    return WORDS.encode_reversible(text).tolist()
+
+
+def saying_words(text):
+    """A model that writes these tokens, one after the other, from the first step on."""
+    ids = names(text)
+
+    def logits_of(tokens):
+        values = np.zeros(WORDS.vocabulary_size)
+        values[ids[(len(tokens) - 1) % len(ids)]] = 50.0
+        return values
+
+    return LastTokenDecoder(logits_of, WORDS.vocabulary_size)
+
+
+def test_words_are_written_with_spaces_and_the_end_of_the_sentence_stops():
+    sample = generate(saying_words("ring the ring <eos>"), WORDS, "the", settings()).samples[0]
+    assert (sample.text, sample.finish_reason, sample.tokens) == (" ring the ring", "stop", 4)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "read"),
+    [
+        ("The RING!", "the ring"),
+        ("the ring\n", "the ring <eos>"),
+        ("SAM: xyzzy", "SAM: <unk>"),
+        ("Xyzzy, plugh", "<unk> <unk>"),
+        ("?!", "<eos>"),
+        ("", "<eos>"),
+    ],
+)
+def test_a_prompt_is_read_by_the_tokenizers_rule(prompt, read):
+    decoder = saying_words("the")
+    result = generate(decoder, WORDS, prompt, settings(max_tokens=2))
+    assert decoder.read_ids == [names(read)]
+    space = " " if prompt and not prompt[-1].isspace() else ""
+    assert result.samples[0].text == space + "the the"
+    assert result.unknown == tuple(word for word in ("xyzzy", "plugh") if word in prompt.lower())
+
+
+def test_the_unknown_word_is_written_only_where_that_is_allowed():
+    decoder = saying_words("<unk> ring")
+    assert "<unk>" not in text_of(decoder, "the", WORDS, max_tokens=9)
+    allowed = text_of(decoder, "the", WORDS, max_tokens=3, unknown_token="allowed")
+    assert allowed == " <unk> ring <unk>"
+
+
+def test_a_real_word_that_stands_for_what_is_unknown_may_be_written():
+    bare = WordTokenizer(["ring", "the"])
+    decoder = LastTokenDecoder(lambda tokens: [50.0, 0.0], 2)
+    assert text_of(decoder, "xyzzy", bare, max_tokens=2) == " ring ring"
+
+
+def test_stop_strings_and_pieces_see_the_spaces_between_words():
+    assert text_of(saying_words("the ring"), "the", WORDS, stop="e r", max_tokens=5) == " th"
+    deltas = list(stream(saying_words("the ring"), WORDS, "", settings(max_tokens=3)))
+    assert [delta.text for delta in deltas] == ["the", " ring", " the"]
+
+
+def test_penalties_count_the_words_of_the_prompt():
+    decoder = LastTokenDecoder(lambda tokens: [0.0, -9.0, 1.0, 0.9, -9.0], WORDS.vocabulary_size)
+    options = {"temperature": 0, "repetition_penalty": 2.0, "max_tokens": 1}
+    assert text_of(decoder, "the", WORDS, **options) == " ring"
+    assert text_of(decoder, "xyzzy", WORDS, **options) == " the"
+
+
+def test_half_a_character_of_a_subword_waits_for_the_rest():
+    subwords = BytePairTokenizer.trained(["the fox\n"], 257)
+    fox = subwords.encode("\U0001f98a!").tolist()
+
+    def logits_of(tokens):
+        values = np.zeros(subwords.vocabulary_size)
+        values[[*fox, subwords.eos_id][min(len(tokens) - 1, 5)]] = 50.0
+        return values
+
+    deltas = list(stream(LastTokenDecoder(logits_of, subwords.vocabulary_size), subwords, "x", settings(max_tokens=9)))
+    assert [(delta.text, delta.tokens) for delta in deltas] == [("\U0001f98a", 4), ("!", 5), ("", 6)]
+    assert deltas[-1].finish_reason == "stop"

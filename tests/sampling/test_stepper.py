@@ -1,4 +1,4 @@
-"""The numpy decoder, against torch.nn.LSTM with the same weights."""
+"""Both decoders, the one in numpy and the one in C, against torch.nn.LSTM with the same weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled.sampling.stepper import NumpyDecoder, NumpyState
+from unrolled.kernels.native import native_library
+from unrolled.sampling import NativeDecoder, NumpyDecoder, NumpyState
 
+NATIVE = pytest.param(
+    NativeDecoder, marks=pytest.mark.skipif(native_library() is None, reason="installed without a C compiler")
+)
 SHAPES = [(17, 5, 7, 1), (17, 5, 7, 3), (90, 64, 129, 2), (2, 1, 1, 1), (33, 12, 33, 1)]  # V, E, H, L
+
+
+@pytest.fixture(params=[NumpyDecoder, NATIVE])
+def kind(request):
+    return request.param
 
 
 def torch_model(vocabulary, embedding, hidden, layers):
@@ -25,7 +34,7 @@ def torch_model(vocabulary, embedding, hidden, layers):
     return parts
 
 
-def decoder_of(embedding, lstm, output):
+def decoder_of(kind, embedding, lstm, output):
     """torch.nn.LSTM keeps (4H, I) with the gates i f g o in its rows, and two biases."""
     layers = []
     for number in range(lstm.num_layers):
@@ -33,20 +42,20 @@ def decoder_of(embedding, lstm, output):
         layers.append((w_ih.T.numpy(), w_hh.T.numpy(), (b_ih + b_hh).numpy()))
     weights = embedding.weight, output.weight, output.bias
     table, weight, bias = (w.detach().numpy() for w in weights)
-    return NumpyDecoder(table, layers, weight, bias)
+    return kind(table, layers, weight, bias)
 
 
 LSTM_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def random_decoder(vocabulary=19, embedding=6, hidden=33, layers=2):
-    return decoder_of(*torch_model(vocabulary, embedding, hidden, layers))
+def random_decoder(kind, vocabulary=19, embedding=6, hidden=33, layers=2):
+    return decoder_of(kind, *torch_model(vocabulary, embedding, hidden, layers))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_logits_of_every_step_equal_those_of_torch(shape):
+def test_logits_of_every_step_equal_those_of_torch(kind, shape):
     embedding, lstm, output = torch_model(*shape)
-    decoder = decoder_of(embedding, lstm, output)
+    decoder = decoder_of(kind, embedding, lstm, output)
     ids = np.random.default_rng(1).integers(0, shape[0], (3, 40))
     with torch.no_grad():
         expected = output(lstm(embedding(torch.from_numpy(ids)))[0]).numpy()  # (B, T, V)
@@ -57,10 +66,10 @@ def test_logits_of_every_step_equal_those_of_torch(shape):
     assert logits.dtype == np.float32
 
 
-def test_the_state_equals_that_of_torch():
+def test_the_state_equals_that_of_torch(kind):
     embedding, lstm, output = torch_model(17, 5, 7, 3)
     ids = np.random.default_rng(2).integers(0, 17, 25)
-    decoder = decoder_of(embedding, lstm, output)
+    decoder = decoder_of(kind, embedding, lstm, output)
     _, state = decoder.read(ids, decoder.start(1))
     with torch.no_grad():
         h, c = lstm(embedding(torch.from_numpy(ids[None])))[1]
@@ -69,8 +78,8 @@ def test_the_state_equals_that_of_torch():
 
 
 @pytest.mark.parametrize(("hidden", "layers"), [(1, 1), (33, 2), (256, 1)])
-def test_a_row_has_the_same_bits_in_a_batch_of_any_size(hidden, layers):
-    decoder = random_decoder(hidden=hidden, layers=layers)
+def test_a_row_has_the_same_bits_in_a_batch_of_any_size(kind, hidden, layers):
+    decoder = random_decoder(kind, hidden=hidden, layers=layers)
     ids = np.random.default_rng(3).integers(0, 19, (9, 12))
     for rows in range(1, 10):
         state, alone = decoder.start(rows), [decoder.start(1) for _ in range(rows)]
@@ -81,8 +90,8 @@ def test_a_row_has_the_same_bits_in_a_batch_of_any_size(hidden, layers):
                 assert own.tobytes() == logits[row].tobytes()
 
 
-def test_reading_equals_stepping_bit_for_bit():
-    decoder, ids = random_decoder(), np.random.default_rng(4).integers(0, 19, 31).astype(np.uint8)
+def test_reading_equals_stepping_bit_for_bit(kind):
+    decoder, ids = random_decoder(kind), np.random.default_rng(4).integers(0, 19, 31).astype(np.uint8)
     read, _ = decoder.read(ids, decoder.start(1))
     state = decoder.start(1)
     for token in ids:
@@ -91,21 +100,21 @@ def test_reading_equals_stepping_bit_for_bit():
     assert read.tobytes() == logits[0].tobytes()
 
 
-def test_a_text_read_in_two_parts_with_carried_state_equals_one_reading():
-    decoder, ids = random_decoder(), np.random.default_rng(5).integers(0, 19, 31)
+def test_a_text_read_in_two_parts_with_carried_state_equals_one_reading(kind):
+    decoder, ids = random_decoder(kind), np.random.default_rng(5).integers(0, 19, 31)
     whole, _ = decoder.read(ids, decoder.start(1))
     _, state = decoder.read(ids[:13], decoder.start(1))
     assert decoder.read(ids[13:], state)[0].tobytes() == whole.tobytes()
 
 
-def test_reading_nothing_is_a_callers_mistake():
-    decoder = random_decoder()
+def test_reading_nothing_is_a_callers_mistake(kind):
+    decoder = random_decoder(kind)
     with pytest.raises(ValueError, match="at least one token"):
         decoder.read(np.array([], int), decoder.start(1))
 
 
-def test_a_state_is_never_written_to():
-    decoder = random_decoder()
+def test_a_state_is_never_written_to(kind):
+    decoder = random_decoder(kind)
     _, state = decoder.step(np.array([1, 2, 3]), decoder.start(3))
     before = state.h.tobytes(), state.c.tobytes()
     state.h.flags.writeable = state.c.flags.writeable = False
@@ -113,8 +122,8 @@ def test_a_state_is_never_written_to():
     assert (state.h.tobytes(), state.c.tobytes()) == before
 
 
-def test_select_takes_rows_in_order_and_repeats_them():
-    _, state = random_decoder().step(np.array([1, 2, 3]), random_decoder().start(3))
+def test_select_takes_rows_in_order_and_repeats_them(kind):
+    _, state = random_decoder(kind).step(np.array([1, 2, 3]), random_decoder(kind).start(3))
     chosen = state.select([2, 0, 0])
     assert isinstance(chosen, NumpyState)
     for part, whole in ((chosen.h, state.h), (chosen.c, state.c)):
@@ -123,20 +132,20 @@ def test_select_takes_rows_in_order_and_repeats_them():
     assert not np.shares_memory(chosen.h, state.h)
 
 
-def test_weights_are_copied_or_left_alone():
+def test_weights_are_copied_or_left_alone(kind):
     weights = [
         np.random.default_rng(i).standard_normal(s) for i, s in enumerate([(5, 3), (3, 8), (2, 8), 8, (5, 2), 5])
     ]
     copies = [w.copy() for w in weights]
     embedding, w_ih, w_hh, bias, output, output_bias = weights
-    decoder = NumpyDecoder(embedding, [(w_ih, w_hh, bias)], output, output_bias)
+    decoder = kind(embedding, [(w_ih, w_hh, bias)], output, output_bias)
     decoder.step(np.array([1]), decoder.start(1))
     for weight, copy in zip(weights, copies, strict=True):
         np.testing.assert_array_equal(weight, copy)
 
 
-def test_threads_that_share_a_decoder_and_a_state_do_not_disturb_each_other():
-    decoder = random_decoder()
+def test_threads_that_share_a_decoder_and_a_state_do_not_disturb_each_other(kind):
+    decoder = random_decoder(kind)
     _, shared = decoder.read(np.array([3, 1, 4]), decoder.start(1))
     texts = [np.random.default_rng(i).integers(0, 19, 200) for i in range(4)]
     expected = [decoder.read(text, shared)[0].tobytes() for text in texts]
@@ -158,11 +167,11 @@ def test_threads_that_share_a_decoder_and_a_state_do_not_disturb_each_other():
     assert results == expected
 
 
-def test_shapes_that_do_not_fit_are_a_callers_mistake():
+def test_shapes_that_do_not_fit_are_a_callers_mistake(kind):
     embedding, layer = np.ones((5, 3)), (np.ones((3, 8)), np.ones((2, 8)), np.ones(8))
     with pytest.raises(ValueError, match="layer 1"):
-        NumpyDecoder(embedding, [layer, layer], np.ones((5, 2)), np.ones(5))
+        kind(embedding, [layer, layer], np.ones((5, 2)), np.ones(5))
     with pytest.raises(ValueError, match="output layer"):
-        NumpyDecoder(embedding, [layer], np.ones((2, 5)), np.ones(5))
+        kind(embedding, [layer], np.ones((2, 5)), np.ones(5))
     with pytest.raises(ValueError, match="at least one layer"):
-        NumpyDecoder(embedding, [], np.ones((5, 2)), np.ones(5))
+        kind(embedding, [], np.ones((5, 2)), np.ones(5))

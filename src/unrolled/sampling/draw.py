@@ -51,9 +51,14 @@ def resolve_seed(seed: int | None) -> int:
     return secrets.randbelow(2**31) if seed is None else seed
 
 
+def damaged_model() -> UserError:
+    """Return the error of a model whose scores are not finite."""
+    return UserError(
+        "The model's scores for the next token are not finite numbers; its weights are damaged or its training "
+        "diverged, so use another checkpoint or train again with a lower learning rate."
+    )
+
+
 def _check(highest: float) -> None:
     if not math.isfinite(highest):
-        raise UserError(
-            "The model's scores for the next token are not finite numbers; its weights are damaged or its training "
-            "diverged, so use another checkpoint or train again with a lower learning rate."
-        )
+        raise damaged_model()

@@ -1,18 +1,30 @@
-"""The decoder of a trained model: its weights, copied out of PyTorch into numpy."""
+"""The decoder of a trained model: its weights, copied out of PyTorch."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch import Tensor
 
+from unrolled.kernels.native import native_library
 from unrolled.nn import LanguageModel
-from unrolled.sampling.stepper import NumpyDecoder
+from unrolled.sampling.native_decoder import NativeDecoder
+from unrolled.sampling.stepper import Layer, NumpyDecoder
 
 
-def decoder_of(model: LanguageModel) -> NumpyDecoder:
-    """Return a decoder with a copy of the model's weights, on the CPU, whatever the model's device."""
+def decoder_of(model: LanguageModel, precision: str = "float32") -> NativeDecoder | NumpyDecoder:
+    """Return a decoder with a copy of the model's weights, on the CPU, whatever the model's device.
+
+    It is the native one, or the one in numpy, always float32, where unrolled was installed without a C compiler.
+    """
+    if native_library() is None:
+        return NumpyDecoder(*weights_of(model))
+    return NativeDecoder(*weights_of(model), precision=precision)
+
+
+def weights_of(model: LanguageModel) -> tuple[np.ndarray, list[Layer], np.ndarray, np.ndarray]:
+    """Return copies of the model's weights in the order in which a decoder takes them."""
     layers = [(_array(layer.w_ih), _array(layer.w_hh), _array(layer.bias)) for layer in model.layers]
-    return NumpyDecoder(_array(model.embedding), layers, _array(model.output_matrix), _array(model.output_bias))
+    return _array(model.embedding), layers, _array(model.output_matrix), _array(model.output_bias)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -11,37 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
 
 from unrolled.config import SamplingSettings
-from unrolled.sampling.choice import TokenChooser
-from unrolled.sampling.draw import generator_for, resolve_seed, sample_seed
+from unrolled.sampling.draw import damaged_model, resolve_seed, sample_seed
+from unrolled.sampling.drawing import Decoder, Drawing, Request, SteppedDrawing
+from unrolled.sampling.native_decoder import NativeDecoder, NativeDrawing
 from unrolled.text.stops import StopScanner
 from unrolled.text.tokenizer import Tokenizer
-
-
-class DecoderState(Protocol):
-    """What a model remembers of each row: an immutable value."""
-
-    def select(self, rows: Sequence[int]) -> DecoderState:
-        """Return the state of these rows, in this order; a row may be taken several times."""
-
-
-class Decoder(Protocol):
-    """A language model, one token at a time. B: rows, V: vocabulary, N: tokens of a text."""
-
-    vocabulary_size: int
-
-    def start(self, rows: int) -> Any:
-        """Return the state before any text."""
-
-    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Feed a token to each row, (B,); return the logits of the next ones, (B, V) float32, and the new state."""
-
-    def read(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Feed a text (N,) to a state of one row; return the logits of the next token, (V,), and the new state."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +46,16 @@ class Generation:
 
     seed: int
     samples: tuple[Sample, ...]
-    unknown: tuple[str, ...]  # characters of the prompt that the model does not know
+    unknown: tuple[str, ...]  # characters or words of the prompt that the model does not know
     prompt: str
 
 
 def generate(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Generation:
     """Write `settings.n` continuations of the prompt.
 
-    An empty prompt starts from the tokenizer's start token, which is neither shown nor counted. Unknown characters of
-    the prompt are read as the unknown token, and reported; the unknown token is never written.
+    An empty prompt, or one that gives no tokens, starts from the tokenizer's start token, which is neither shown nor
+    counted. Unknown characters or words of the prompt are read as the unknown token, and reported; the unknown token is
+    never written unless `unknown_token` allows it. A sample ends where the tokenizer's end token is drawn.
 
     Raises:
         UserError: the model's numbers are not finite.
@@ -102,66 +79,83 @@ def stream(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: Sampli
         raise ValueError(
             f"the decoder knows {decoder.vocabulary_size} tokens, the tokenizer {tokenizer.vocabulary_size}"
         )
-    return _stream(decoder, tokenizer, tokenizer.encode(prompt), settings)
+    return _stream(decoder, tokenizer, prompt, settings)
 
 
-def _stream(decoder: Decoder, tokenizer: Tokenizer, ids: np.ndarray, settings: SamplingSettings) -> Iterator[Delta]:
+def _stream(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Iterator[Delta]:
     seed = resolve_seed(settings.seed)
-    writers = [_Writer(tokenizer, ids, settings, seed, sample) for sample in range(settings.n)]
+    writers = [_Writer(tokenizer, prompt, settings, sample) for sample in range(settings.n)]
     if settings.max_tokens == 0:
         yield from (Delta(writer.sample, "", "length", 0) for writer in writers)
         return
-    first = ids if len(ids) else np.array([tokenizer.start_id])
-    logits, state = decoder.read(first, decoder.start(1))
-    logits, state = np.repeat(logits[None], settings.n, axis=0), state.select([0] * settings.n)
+    banned = _unwritten(tokenizer, settings)
+    request = Request(tokenizer.encode(prompt), tokenizer.start_id, settings, seed, banned, tokenizer.eos_id)
+    drawing = _drawing(decoder, request)
     while True:
-        for row, writer in enumerate(writers):
-            delta = writer.write(logits[row])
+        for writer, tokens in zip(writers, drawing.next(), strict=True):
+            delta = writer.write(tokens)
             if delta is not None:
                 yield delta
         going = [row for row, writer in enumerate(writers) if not writer.finished]
         if not going:
             return
         if len(going) < len(writers):
-            writers, state = [writers[row] for row in going], state.select(going)
-        logits, state = decoder.step(np.array([writer.token for writer in writers]), state)
+            writers = [writers[row] for row in going]
+            drawing.keep(going)
+
+
+def _drawing(decoder: Decoder, request: Request) -> Drawing:
+    return NativeDrawing(decoder, request) if isinstance(decoder, NativeDecoder) else SteppedDrawing(decoder, request)
 
 
 class _Writer:
-    """One sample on its way: chooses tokens, turns them into text, and knows when to end."""
+    """One sample on its way: turns tokens into text, and knows when to end."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, prompt: np.ndarray, settings: SamplingSettings, seed: int, sample: int
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings, sample: int) -> None:
         self.sample = sample
-        self.token = -1  # the last one
         self.tokens = 0
         self.finished = False
-        self._chooser = TokenChooser(settings, tokenizer.vocabulary_size, generator_for(seed, sample))
-        self._chooser.heard(prompt.tolist())
-        self._decoder = tokenizer.incremental()
+        self._decoder = tokenizer.incremental(prompt)
         self._scanner = StopScanner(settings.stop)
         self._eos_id = tokenizer.eos_id
-        self._never = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
-        self._not_yet = self._never if self._eos_id is None else [*self._never, self._eos_id]
-        self._min_tokens, self._max_tokens = settings.min_tokens, settings.max_tokens
+        self._settings = settings
 
-    def write(self, logits: np.ndarray) -> Delta | None:
-        """Choose a token from the logits (V,); return what became certain, if anything did."""
-        masked = self._not_yet if self.tokens < self._min_tokens else self._never
-        self.token = self._chooser.choose(logits, masked)
-        self.tokens += 1
-        if self.token == self._eos_id:
-            return self._end("", "stop")
-        text, stopped = self._scan(self._decoder.push(self.token))
-        if stopped:
-            return self._last(text, "stop")
-        if self.tokens == self._max_tokens:
-            return self._end(text, "length")
+    def write(self, tokens: Sequence[int]) -> Delta | None:
+        """Take the next tokens, at least one, up to the end; return what became certain, if anything did."""
+        if self._cannot_end(tokens):
+            self.tokens += len(tokens)
+            text = "".join([self._decoder.push(token) for token in tokens])
+            return Delta(self.sample, text, None, self.tokens) if text else None
+        texts: list[str] = []
+        for token in tokens:
+            delta = self._ended(token, texts)
+            if delta is not None:
+                return delta
+        text = "".join(texts)
         return Delta(self.sample, text, None, self.tokens) if text else None
 
+    def _cannot_end(self, tokens: Sequence[int]) -> bool:
+        """Tell whether these tokens need no look at each of them."""
+        special = self._settings.stop or self._eos_id in tokens or -1 in tokens
+        return not special and self.tokens + len(tokens) < self._settings.max_tokens
+
+    def _ended(self, token: int, texts: list[str]) -> Delta | None:
+        """Take one token, add the text it makes certain, and return the last piece where the sample ends with it."""
+        if token < 0:
+            raise damaged_model()
+        self.tokens += 1
+        if token == self._eos_id:
+            return self._end("".join(texts), "stop")
+        text, stopped = self._scan(self._decoder.push(token))
+        texts.append(text)
+        if stopped:
+            return self._last("".join(texts), "stop")
+        return self._end("".join(texts), "length") if self.tokens == self._settings.max_tokens else None
+
     def _scan(self, text: str) -> tuple[str, bool]:
-        return self._scanner.push(text, may_stop=self.tokens > self._min_tokens)
+        if not self._settings.stop:
+            return text, False
+        return self._scanner.push(text, may_stop=self.tokens > self._settings.min_tokens)
 
     def _end(self, text: str, reason: str) -> Delta:
         """Let out what was held back; it may hold a last stop string."""
@@ -173,6 +167,11 @@ class _Writer:
     def _last(self, text: str, reason: str) -> Delta:
         self.finished = True
         return Delta(self.sample, text, reason, self.tokens)
+
+
+def _unwritten(tokenizer: Tokenizer, settings: SamplingSettings) -> int | None:
+    """Return the token that is never drawn."""
+    return tokenizer.unwritten_id if settings.unknown_token == "banned" else None
 
 
 def _joined(deltas: list[Delta], seed: int) -> Sample:

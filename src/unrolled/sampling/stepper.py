@@ -55,7 +55,7 @@ class NumpyDecoder:
         Raises:
             ValueError: shapes that do not belong together.
         """
-        self.vocabulary_size, self.hidden_size = _check_shapes(embedding, layers, output_weight, output_bias)
+        self.vocabulary_size, self.hidden_size = check_shapes(embedding, layers, output_weight, output_bias)
         prepared = [tuple(_for_one_tanh(np.asarray(part)) for part in layer) for layer in layers]
         w_ih, _, bias = prepared[0]
         self._table = _float32(_float32(embedding) @ w_ih + bias)  # (V, 4H)
@@ -153,7 +153,7 @@ def _float32(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _check_shapes(
+def check_shapes(
     embedding: np.ndarray, layers: Sequence[Layer], output_weight: np.ndarray, output_bias: np.ndarray
 ) -> tuple[int, int]:
     """Return V and H where all shapes agree on them."""

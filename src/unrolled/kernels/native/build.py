@@ -1,4 +1,4 @@
-"""Compile `lstm.c` once for each kind of processor that it can be dispatched to.
+"""Compile the C files beside this one into a library for each kind of processor that it can be dispatched to.
 
 Run by the package's build (`hatch_build.py`), which goes on without the native kernel where this fails. It imports
 nothing of the package, so that a build environment needs no dependency.
@@ -22,8 +22,8 @@ X86_VARIANTS = {
 TIMEOUT_SECONDS = 120
 
 
-def build_variants(source: Path, target: Path) -> list[Path]:
-    """Compile the variants of `source` that the compiler knows into the folder `target` and return the libraries.
+def build_variants(folder: Path, target: Path) -> list[Path]:
+    """Compile the C files of `folder` into the variants that the compiler knows, in `target`; return the libraries.
 
     Raises:
         RuntimeError: there is no C compiler, or it failed on portable C; says what it printed.
@@ -31,12 +31,13 @@ def build_variants(source: Path, target: Path) -> list[Path]:
     compiler = _compiler()
     if compiler is None:
         raise RuntimeError("no C compiler was found (looked for $CC, cc, gcc and clang)")
+    sources = sorted(folder.glob("*.c"))
     target.mkdir(parents=True, exist_ok=True)
-    built = [_compile(compiler, source, target / "portable.so", [])]
+    built = [_compile(compiler, sources, target / "portable.so", [])]
     for name, flags in X86_VARIANTS.items() if platform.machine().lower() in ("x86_64", "amd64") else ():
         # an old compiler may not know the newest instructions; the others still serve
         with contextlib.suppress(RuntimeError):
-            built.append(_compile(compiler, source, target / f"{name}.so", flags))
+            built.append(_compile(compiler, sources, target / f"{name}.so", flags))
     return built
 
 
@@ -48,12 +49,15 @@ def _compiler() -> list[str] | None:
     return None
 
 
-def _compile(compiler: list[str], source: Path, library: Path, flags: list[str]) -> Path:
-    command = [*compiler, *FLAGS, *flags, str(source), "-o", str(library)]
+def _compile(compiler: list[str], sources: list[Path], library: Path, flags: list[str]) -> Path:
+    """Compile beside the library and move it there: a process that has the old one open keeps it whole."""
+    unfinished = library.with_suffix(f".{os.getpid()}.so")
+    command = [*compiler, *FLAGS, *flags, *map(str, sources), "-o", str(unfinished)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     if done.returncode:
-        raise RuntimeError(f"{compiler[0]} failed on {source.name} for {library.stem}: {done.stderr.strip()[-500:]}")
-    return library
+        unfinished.unlink(missing_ok=True)
+        raise RuntimeError(f"{compiler[0]} failed for {library.stem}: {done.stderr.strip()[-500:]}")
+    return unfinished.replace(library)
 
 
 def platform_tag() -> str:

@@ -8,6 +8,8 @@ T: steps, B: rows, H: hidden size, V: rows of a table.
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -15,6 +17,10 @@ from torch.autograd.function import once_differentiable
 from unrolled.kernels.contract import KernelInput, TableLookup
 from unrolled.kernels.fused import FusedKernel, recurrent_gradients
 from unrolled.kernels.native.library import native_library, on_all_rows, packed, pointer
+
+KEPT_NUMBERS = 6  # a unit, row and step, for the backward pass
+WIDEST = 64  # units to which the packed W is rounded up
+FLOAT_BYTES = 4
 
 
 class NativeKernel:
@@ -48,6 +54,9 @@ def _check_shapes(source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, 
     wrong = [f"{name} is {tuple(s)}, not {expected[name]}" for name, s in shapes.items() if tuple(s) != expected[name]]
     if wrong:
         raise ValueError("; ".join(wrong))
+    T = (source if ids is None else ids).shape[0]
+    if max(T * B * KEPT_NUMBERS, 4 * (H + WIDEST)) * H * FLOAT_BYTES > sys.maxsize:
+        raise ValueError(f"{T} steps of {B} rows of {H} units take more bytes than there are addresses for; use fewer")
 
 
 def _checked(ids: Tensor, rows: int) -> Tensor:

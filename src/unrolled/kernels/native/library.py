@@ -56,11 +56,11 @@ def pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def on_all_rows(rows: int, run: Callable[[int, int], None]) -> None:
-    """Call `run(first, last)` on parts of the rows, one part a thread, and wait for all of them."""
+def on_all_rows(rows: int, run: Callable[[int, int], None], least: int = 1) -> None:
+    """Call `run(first, last)` on parts of at least `least` rows, one part a thread, and wait for all of them."""
     if rows == 0:
         return
-    threads = min(rows, torch.get_num_threads())
+    threads = max(1, min(rows // least, torch.get_num_threads()))
     borders = [rows * k // threads for k in range(threads + 1)]
     parts = list(pairwise(borders))
     others = [_pool(threads - 1).submit(run, *part) for part in parts[1:]] if threads > 1 else []
@@ -90,4 +90,24 @@ def _open(name: str) -> ctypes.CDLL | None:
     library.lstm_forward.restype, library.lstm_forward.argtypes = None, [_SIZE] * 5 + [_POINTER] * 8
     library.lstm_backward.restype, library.lstm_backward.argtypes = None, [_SIZE] * 5 + [_POINTER] * 8
     library.lstm_processor_level.restype = ctypes.c_int
+    try:
+        _declare_decoding(library)
+    except AttributeError:
+        return None  # built before there was `decode.c`
     return library
+
+
+def _declare_decoding(library: ctypes.CDLL) -> None:
+    for size, arguments in ((library.decode_packed_size, 2), (library.decode_packed_output_size, 2)):
+        size.restype, size.argtypes = _SIZE, [_SIZE] * arguments
+    library.decode_scratch_size.restype, library.decode_scratch_size.argtypes = _SIZE, [_SIZE]
+    for pack in (library.decode_pack, library.decode_pack_output):
+        pack.restype, pack.argtypes = None, [_SIZE] * 2 + [_POINTER] * 2
+    library.decode_halve.restype, library.decode_halve.argtypes = None, [_SIZE, _POINTER, _POINTER]
+    library.decode_step.argtypes = [_POINTER] + [_SIZE] * 3 + [_POINTER] * 5
+    library.decode_read.argtypes = [_POINTER, _SIZE] + [_POINTER] * 5
+    library.decode_write.argtypes = [_POINTER] * 3 + [_SIZE] * 2 + [ctypes.c_int, _POINTER]
+    for call in (library.decode_step, library.decode_read, library.decode_write):
+        call.restype = None
+    library.decode_choose.restype = ctypes.c_int64
+    library.decode_choose.argtypes = [_SIZE, _POINTER, _SIZE] + [_POINTER] * 3 + [ctypes.c_double, _POINTER]

@@ -1,0 +1,274 @@
+/* Writing with a trained language model in plain C: the LSTM and its output layer, one token of each row at a time.
+ *
+ *     a = source + below W_ih + h W_hh      i, f, o = sigmoid(a)    g = tanh(a)      source: table[id], or a layer's bias
+ *     c' = f c + i g                        h' = o tanh(c')                          logits = h' W_out + b_out
+ *
+ * Why it is fast: the first layer's input product is a row of a table; the weights are packed once, the four gates of VL
+ * units side by side, and their activations are computed while the product is in registers; a call writes many tokens.
+ * A sum runs in the same order for any number of rows, so a row's numbers do not depend on the others.
+ */
+#include "decode.h"
+
+static size_t groups_of(size_t size, size_t width) { return size / width + (size % width != 0); }
+
+/* Numbers of type float that the weights of all layers take, and the output matrix. */
+size_t decode_packed_size(size_t H, size_t L) { return groups_of(H, VL) * 4 * VL * H * (2 * L - 1); }
+size_t decode_packed_output_size(size_t V, size_t H) { return groups_of(V, 4 * VL) * 4 * VL * H; }
+
+/* w (K, 4H) -> for each group of VL units: K rows of the four gates' VL columns, zeros beyond H. K: H for the first layer,
+ * whose w is W_hh, and 2H above it, where W_hh stands below W_ih. */
+void decode_pack(size_t K, size_t H, const float *w, float *packed) {
+    for (size_t u = 0; u < H; u += VL)
+        for (size_t k = 0; k < K; k++)
+            for (size_t gate = 0; gate < 4; gate++)
+                for (size_t v = 0; v < VL; v++) *packed++ = u + v < H ? w[k * 4 * H + gate * H + u + v] : 0;
+}
+
+/* w (V, H) -> for each group of 4 VL tokens: H rows of their columns, zeros beyond V. */
+void decode_pack_output(size_t V, size_t H, const float *w, float *packed) {
+    for (size_t u = 0; u < V; u += 4 * VL)
+        for (size_t k = 0; k < H; k++)
+            for (size_t v = 0; v < 4 * VL; v++) *packed++ = u + v < V ? w[(u + v) * H + k] : 0;
+}
+
+/* The 16 bits of a bfloat16, rounded to nearest, to even where two are as near. */
+static uint32_t bfloat16_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (x != x) return bits >> 16 | 0x40; /* rounding could make it infinite */
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+/* n packed weights, whole rows of panels -> n / 2 words. Gates (or vectors of tokens) 0 and 1 share a word, and 2 and 3: the
+ * even one lies in the low half. */
+void decode_halve(size_t n, const float *packed, uint32_t *halved) {
+    for (size_t i = 0; i < n; i += 2 * VL)
+        for (size_t v = 0; v < VL; v++) *halved++ = bfloat16_of(packed[i + v]) | bfloat16_of(packed[i + VL + v]) << 16;
+}
+
+static inline vec even_half(const float *words) { return (vec)((ivec)load(words) << 16); }
+static inline vec odd_half(const float *words) { return (vec)((ivec)load(words) & -65536); }
+
+/* K rows of a halved panel -> K rows of a panel of floats. */
+static void widen(size_t K, const float *halved, float *panel) {
+    for (size_t i = 0; i < 2 * K; i++, halved += VL, panel += 2 * VL) {
+        store(panel, even_half(halved));
+        store(panel + VL, odd_half(halved));
+    }
+}
+
+/* sums[q][0..3] += x (K,) @ panel q of two, `apart` floats from the first to the second: twice the independent sums, which
+ * one row alone needs to keep the multipliers busy. The order within each sum is that of `product_of_chunk`. */
+static void product_of_two_panels(size_t K, const float *x, const float *panel, size_t apart, vec sums[][4]) {
+    vec s[2][4];
+    UNROLL for (int q = 0; q < 2; q++) UNROLL for (int j = 0; j < 4; j++) s[q][j] = sums[q][j];
+    for (size_t k = 0; k < K; k++, panel += 4 * VL) {
+        vec x_k = splat(x[k]);
+        UNROLL for (int q = 0; q < 2; q++)
+            UNROLL for (int j = 0; j < 4; j++) s[q][j] += x_k * load(panel + q * apart + j * VL);
+    }
+    UNROLL for (int q = 0; q < 2; q++) UNROLL for (int j = 0; j < 4; j++) sums[q][j] = s[q][j];
+}
+
+/* The same for halved panels. */
+static void product_of_two_halved_panels(size_t K, const float *x, const float *panel, size_t apart, vec sums[][4]) {
+    vec s[2][4];
+    UNROLL for (int q = 0; q < 2; q++) UNROLL for (int j = 0; j < 4; j++) s[q][j] = sums[q][j];
+    for (size_t k = 0; k < K; k++, panel += 2 * VL) {
+        vec x_k = splat(x[k]);
+        UNROLL for (int q = 0; q < 2; q++)
+            UNROLL for (int j = 0; j < 4; j += 2) {
+                const float *words = panel + q * apart + j / 2 * VL;
+                s[q][j] += x_k * even_half(words);
+                s[q][j + 1] += x_k * odd_half(words);
+            }
+    }
+    UNROLL for (int q = 0; q < 2; q++) UNROLL for (int j = 0; j < 4; j++) sums[q][j] = s[q][j];
+}
+
+/* The same as `product_of_chunk` for a halved panel, which becomes floats block by block. */
+static void product_of_halved_chunk(size_t rows, size_t K, const float *x, const float *panel, vec sums[][4]) {
+    float block[BLOCK * 4 * VL];
+    for (size_t k = 0; k < K; k += BLOCK) {
+        size_t depth = K - k < BLOCK ? K - k : BLOCK;
+        widen(depth, panel + k * 2 * VL, block);
+        product_of_chunk(rows, depth, x + k, K, block, sums);
+    }
+}
+
+/* What is computed at once: rows of one panel, or two panels of one row; `items` counts either. */
+typedef struct {
+    size_t first_row, first_panel, rows, panels, items;
+} tile;
+
+/* The rows [first, last) in all panels: how many tiles that takes, */
+static size_t tiles_of(size_t first, size_t last, size_t panels) {
+    return last - first == 1 ? groups_of(panels, 2) : panels * groups_of(last - first, CHUNK);
+}
+
+/* and tile number i. */
+static tile tile_of(size_t i, size_t first, size_t last, size_t panels) {
+    size_t chunks = groups_of(last - first, CHUNK), row = first + i % chunks * CHUNK;
+    if (last - first == 1) {
+        size_t both = panels - 2 * i < 2 ? 1 : 2;
+        return (tile){first, 2 * i, 1, both, both};
+    }
+    size_t rows = last - row < CHUNK ? last - row : CHUNK;
+    return (tile){row, i / chunks, rows, 1, rows};
+}
+
+static size_t row_of(const tile *t, size_t item) { return t->first_row + (t->panels == 1 ? item : 0); }
+static size_t panel_of(const tile *t, size_t item) { return t->first_panel + (t->panels == 1 ? 0 : item); }
+
+/* sums[item][0..3] += its row of x (B, K) @ its panel, which is `offset` numbers from the start of the weights; `apart`:
+ * numbers from one panel to the next; `width`: bytes of a number. */
+static void product_of_tile(const tile *t, size_t K, const float *x, const void *weights, size_t offset, size_t apart,
+                            size_t width, vec sums[][4]) {
+    const float *panel = (const float *)((const char *)weights + offset * width);
+    x += t->first_row * K;
+    if (t->panels == 2 && width == 2)
+        product_of_two_halved_panels(K, x, panel, apart / 2, sums);
+    else if (t->panels == 2)
+        product_of_two_panels(K, x, panel, apart, sums);
+    else if (width == 2)
+        product_of_halved_chunk(t->rows, K, x, panel, sums);
+    else
+        product_of_chunk(t->rows, K, x, K, panel, sums);
+}
+
+/* What one layer reads and writes. Arrays of rows start at the layer's row 0. */
+typedef struct {
+    const float *source; /* (V, 4H) for `ids` to look up, or (4H,) for all rows */
+    const int64_t *ids;  /* null above the first layer */
+    const float *below;  /* (B, H): the new h of the layer below; null for the first */
+    const void *weights; /* of all layers */
+    size_t offset;       /* numbers to this layer's */
+    size_t width;        /* bytes of a number */
+    const float *h;      /* (B, H) */
+    float *h_new, *c;    /* (B, H) */
+} layer;
+
+static void cell(const layer *at, size_t H, size_t row, size_t u, const vec a[4]) {
+    float *c = at->c + row * H + u;
+    vec i = sigmoid_(a[0]), f = sigmoid_(a[1]), g = tanh_(a[2]), o = sigmoid_(a[3]);
+    vec c_new = f * load_edge(c, H - u) + i * g;
+    store_edge(c, c_new, H - u);
+    store_edge(at->h_new + row * H + u, o * tanh_(c_new), H - u);
+}
+
+static void step_layer(const layer *at, size_t H, size_t first, size_t last, int backwards) {
+    vec a[CHUNK][4];
+    size_t depth = at->below ? 2 * H : H, panel_size = 4 * VL * depth;
+    size_t tiles = tiles_of(first, last, groups_of(H, VL));
+    for (size_t i = 0; i < tiles; i++) {
+        tile t = tile_of(backwards ? tiles - 1 - i : i, first, last, groups_of(H, VL));
+        size_t panel = at->offset + t.first_panel * panel_size;
+        for (size_t e = 0; e < t.items; e++) {
+            size_t u = panel_of(&t, e) * VL;
+            const float *p = at->source + (at->ids ? (size_t)at->ids[row_of(&t, e)] * 4 * H : 0) + u;
+            for (int j = 0; j < 4; j++) a[e][j] = load_edge(p + j * H, H - u);
+        }
+        if (at->below) product_of_tile(&t, H, at->below, at->weights, panel, panel_size, at->width, a);
+        panel += (depth - H) * 4 * VL;
+        product_of_tile(&t, H, at->h, at->weights, panel, panel_size, at->width, a);
+        for (size_t e = 0; e < t.items; e++) cell(at, H, row_of(&t, e), panel_of(&t, e) * VL, a[e]);
+    }
+}
+
+/* Feeds a token to each of the rows [first, last) of B. h (L, B, H): before, h_new: after, c: before and after. Every other
+ * step goes `backwards` through the weights: it begins with those that the last one has left in the cache. */
+static void advance(const decode_model *m, size_t B, size_t first, size_t last, const int64_t *ids, const float *h,
+                    float *h_new, float *c, int backwards) {
+    size_t H = m->hidden, layer_size = groups_of(H, VL) * 4 * VL * H, rows = B * H;
+    for (size_t l = 0; l < m->layers; l++) {
+        layer at = {.h = h + l * rows, .h_new = h_new + l * rows, .c = c + l * rows, .weights = m->weights};
+        at.offset = (l ? 2 * l - 1 : 0) * layer_size;
+        at.width = m->width;
+        at.source = l ? m->biases + (l - 1) * 4 * H : m->table;
+        at.below = l ? h_new + (l - 1) * rows : NULL;
+        at.ids = l ? NULL : ids;
+        step_layer(&at, H, first, last, backwards);
+    }
+}
+
+/* logits (B, V) of the rows [first, last), from the last layer's h (B, H). */
+static void predict(const decode_model *m, size_t first, size_t last, const float *h, float *logits) {
+    vec a[CHUNK][4];
+    size_t V = m->vocabulary, H = m->hidden, panel_size = 4 * VL * H, panels = groups_of(V, 4 * VL);
+    for (size_t i = 0; i < tiles_of(first, last, panels); i++) {
+        tile t = tile_of(i, first, last, panels);
+        memset(a, 0, t.items * sizeof(a[0]));
+        product_of_tile(&t, H, h, m->output, t.first_panel * panel_size, panel_size, m->width, a);
+        for (size_t e = 0; e < t.items; e++)
+            for (size_t j = 0, v = panel_of(&t, e) * 4 * VL; j < 4 && v < V; j++, v += VL) {
+                vec sum = a[e][j] + load_edge(m->output_bias + v, V - v);
+                store_edge(logits + row_of(&t, e) * V + v, sum, V - v);
+            }
+    }
+}
+
+/* One token of each of the rows [first, last) of B: ids (B,), h and h_new and c (L, B, H), logits (B, V). */
+void decode_step(const decode_model *m, size_t B, size_t first, size_t last, const int64_t *ids, const float *h,
+                 float *h_new, float *c, float *logits) {
+    advance(m, B, first, last, ids, h, h_new, c, 0);
+    predict(m, first, last, h_new + (m->layers - 1) * B * m->hidden, logits);
+}
+
+/* A text of N ids, at least one, through a single row. h, c (L, H): before and after; h_new (L, H): to work in; logits (V,) of
+ * the token after the text. */
+void decode_read(const decode_model *m, size_t N, const int64_t *ids, float *h, float *h_new, float *c, float *logits) {
+    size_t size = m->layers * m->hidden;
+    float *now = h, *next = h_new;
+    for (size_t n = 0; n < N; n++) {
+        advance(m, 1, 0, 1, ids + n, now, next, c, n % 2);
+        float *other = now;
+        now = next;
+        next = other;
+    }
+    if (now != h) memcpy(h, now, size * sizeof(float));
+    predict(m, 0, 1, h + (m->layers - 1) * m->hidden, logits);
+}
+
+static void remember(const decode_settings *s, decode_rows *rows, size_t V, size_t row, size_t step, int64_t token) {
+    if (rows->counts) rows->counts[row * V + token]++;
+    if (!rows->seen) return;
+    rows->seen[row * V + token]++;
+    if (!rows->ring) return;
+    size_t pushed = rows->heard + step;
+    int32_t *place = rows->ring + row * s->window + pushed % s->window;
+    if (pushed >= s->window) rows->seen[row * V + *place]--;
+    *place = (int32_t)token;
+}
+
+/* The token of one row at a step of the block, with its own history and its own random number. */
+static void write_one(const decode_model *m, const decode_settings *s, decode_rows *rows, size_t row, size_t step,
+                      double *scratch) {
+    size_t V = m->vocabulary;
+    int64_t token = decode_choose(V, s, rows->written + step, rows->logits + row * V, rows->seen ? rows->seen + row * V : NULL,
+                                  rows->counts ? rows->counts + row * V : NULL, rows->uniforms[row * rows->block + step],
+                                  scratch);
+    rows->tokens[row * rows->block + step] = token;
+    rows->ids[row] = token < 0 ? 0 : token; /* after a failure the row goes on, unread */
+    remember(s, rows, V, row, step, rows->ids[row]);
+}
+
+/* Writes a block of S tokens for each of the rows [first, last). `fresh`: the logits are those of the first token already;
+ * otherwise the rows' last tokens are fed first. The rows' scratch is the calling thread's own. */
+void decode_write(const decode_model *m, const decode_settings *s, decode_rows *rows, size_t first, size_t last, int fresh,
+                  double *scratch) {
+    size_t B = rows->rows, H = m->hidden, L = m->layers;
+    float *now = rows->h, *next = rows->h_new;
+    for (size_t step = 0; step < rows->block; step++) {
+        if (step || !fresh) {
+            advance(m, B, first, last, rows->ids, now, next, rows->c, step % 2);
+            float *other = now;
+            now = next;
+            next = other;
+            predict(m, first, last, now + (L - 1) * B * H, rows->logits);
+        }
+        for (size_t row = first; row < last; row++) write_one(m, s, rows, row, step, scratch);
+    }
+    if (now != rows->h)
+        for (size_t l = 0; l < L; l++)
+            memcpy(rows->h + (l * B + first) * H, now + (l * B + first) * H, (last - first) * H * sizeof(float));
+}

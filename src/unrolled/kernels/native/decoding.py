@@ -1,0 +1,154 @@
+"""A language model's weights as `decode.c` reads them, and its calls.
+
+All arrays are numpy's, float32 and contiguous unless it is said otherwise, and stay alive as long as the objects here.
+The caller checks ids and shapes: C reads what it is told to.
+
+V: vocabulary, H: hidden size, L: layers, B: rows, S: tokens of a block, W: tokens of the repetition penalty's window.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+
+from unrolled.kernels.native.library import native_library, on_all_rows
+
+_SIZE, _POINTER, _DOUBLE, _INT = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
+LINE_BYTES = 64  # of a cache; vectors that straddle two of them take twice as long to read
+WIDTHS = {"float32": 4, "bfloat16": 2}  # bytes of a weight
+ROWS_A_THREAD = 4  # below that, all threads would read all weights for little work
+
+
+class Model(ctypes.Structure):
+    """`decode_model`."""
+
+    _fields_ = [(name, _SIZE) for name in ("vocabulary", "hidden", "layers", "width")] + [
+        (name, _POINTER) for name in ("table", "weights", "biases", "output", "output_bias")
+    ]
+
+
+class DrawSettings(ctypes.Structure):
+    """`decode_settings`."""
+
+    _fields_ = [
+        *((name, _DOUBLE) for name in ("temperature", "repetition", "frequency", "presence")),
+        *((name, _DOUBLE) for name in ("top_p", "log_min_p", "typical_p")),
+        *((name, _SIZE) for name in ("top_k", "window", "least")),
+        *((name, _INT) for name in ("end", "banned")),
+    ]
+
+
+class Rows(ctypes.Structure):
+    """`decode_rows`."""
+
+    _fields_ = [(name, _SIZE) for name in ("rows", "block", "written", "heard")] + [
+        (name, _POINTER)
+        for name in ("ids", "h", "h_new", "c", "logits", "seen", "ring", "counts", "uniforms", "tokens")
+    ]
+
+
+class PackedModel:
+    """Weights in the order in which C reads them; never changed, so any number of threads may share them."""
+
+    def __init__(
+        self,
+        table: np.ndarray,
+        layers: Sequence[tuple[np.ndarray, np.ndarray]],
+        output_weight: np.ndarray,
+        output_bias: np.ndarray,
+        precision: str = "float32",
+    ) -> None:
+        """Pack a model.
+
+        Args:
+            table: (V, 4H), what each token brings to the first layer's gates i f g o, its bias included.
+            layers: for each a matrix, (H, 4H) for the first and W_ih over W_hh (2H, 4H) above, and its bias (4H,).
+            output_weight: (V, H).
+            output_bias: (V,).
+            precision: float32, or bfloat16 for matrices of half the size; sums, state and table stay float32.
+
+        Raises:
+            ValueError: an unknown precision.
+            RuntimeError: the library was not built.
+        """
+        if precision not in WIDTHS:
+            raise ValueError(f"a decoder's precision is {' or '.join(WIDTHS)}, not {precision!r}")
+        library = native_library()
+        if library is None:
+            raise RuntimeError("unrolled was installed without its native kernel")
+        self._library = library
+        V, H, L = *output_weight.shape, len(layers)
+        weights = _aligned(library.decode_packed_size(H, L))
+        output = _aligned(library.decode_packed_output_size(V, H))
+        _pack_layers(library, [np.ascontiguousarray(matrix, np.float32) for matrix, _ in layers], weights)
+        matrix = np.ascontiguousarray(output_weight, np.float32)  # by a name, or it would be gone before C reads it
+        library.decode_pack_output(V, H, address(matrix), address(output))
+        biases = np.stack([np.asarray(bias, np.float32) for _, bias in layers])[1:]
+        if precision == "bfloat16":
+            weights, output = _halved(library, weights), _halved(library, output)
+        arrays = [np.ascontiguousarray(a, np.float32) for a in (table, weights, biases, output, output_bias)]
+        self._alive = arrays
+        self._model = ctypes.byref(Model(V, H, L, WIDTHS[precision], *map(address, arrays)))
+        self.scratch_size = library.decode_scratch_size(V)
+
+    def step(self, ids: np.ndarray, h: np.ndarray, h_new: np.ndarray, c: np.ndarray, logits: np.ndarray) -> None:
+        """Feed a token to each row: ids (B,) int64; h in, h_new out, c in and out, (L, B, H); logits out, (B, V)."""
+        arrays = [address(array) for array in (ids, h, h_new, c, logits)]
+        rows = len(ids)
+        on_all_rows(
+            rows,
+            lambda first, last: self._library.decode_step(self._model, rows, first, last, *arrays),
+            ROWS_A_THREAD,
+        )
+
+    def read(self, ids: np.ndarray, h: np.ndarray, c: np.ndarray, logits: np.ndarray) -> None:
+        """Feed a text to one row: ids (N,) int64, at least one; h and c in and out, (L, 1, H); logits out, (V,)."""
+        arrays = (ids, h, np.empty_like(h), c, logits)  # by a name, or the third would be gone before C writes to it
+        self._library.decode_read(self._model, len(ids), *map(address, arrays))
+
+    def write(self, settings: DrawSettings, rows: Rows, fresh: bool) -> None:
+        """Write a block for every row; `fresh`: the logits are those of its first token."""
+        shared = ctypes.byref(settings), ctypes.byref(rows)
+
+        def write_rows(first: int, last: int) -> None:
+            scratch = np.empty(self.scratch_size)
+            self._library.decode_write(self._model, *shared, first, last, fresh, address(scratch))
+
+        on_all_rows(rows.rows, write_rows, ROWS_A_THREAD)
+
+
+def address(array: np.ndarray | None) -> int | None:
+    """Return the address of an array's first number; null for none.
+
+    Raises:
+        ValueError: the numbers do not lie side by side.
+    """
+    if array is None:
+        return None
+    if not array.flags.c_contiguous:
+        raise ValueError("an array for C must be contiguous")
+    return array.__array_interface__["data"][0]  # array.ctypes takes five times as long
+
+
+def _pack_layers(library: ctypes.CDLL, matrices: Sequence[np.ndarray], weights: np.ndarray) -> None:
+    at, size = 0, library.decode_packed_size(matrices[0].shape[0], 1)
+    for matrix in matrices:
+        K, H = matrix.shape[0], matrix.shape[1] // 4
+        library.decode_pack(K, H, address(matrix), address(weights[at:]))
+        at += size * (K // H)
+
+
+def _halved(library: ctypes.CDLL, packed: np.ndarray) -> np.ndarray:
+    """Return packed weights as bfloat16, two of them in the room of each float32."""
+    halved = _aligned(len(packed) // 2)
+    library.decode_halve(len(packed), address(packed), address(halved))
+    return halved
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Return `size` numbers that begin with a cache line."""
+    room = np.empty(size + LINE_BYTES // 4, np.float32)
+    start = -address(room) % LINE_BYTES // 4
+    return room[start : start + size]

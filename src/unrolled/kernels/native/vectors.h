@@ -1,0 +1,123 @@
+/* What the kernels in C share: vectors of floats, exp, sigmoid and tanh on them, and small matrix products.
+ *
+ * Vector extensions of the compiler, so one text serves every processor: -m flags choose how wide a vector is.
+ *
+ * VL: floats in a vector, MR: rows of a register tile. A panel is a matrix (K, 4 VL), one row after the other.
+ */
+#ifndef UNROLLED_VECTORS_H
+#define UNROLLED_VECTORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VL 16
+#define MR 6
+#elif defined(__AVX2__)
+#define VL 8
+#define MR 3
+#else
+#define VL 4
+#define MR 3
+#endif
+
+typedef float vec __attribute__((vector_size(VL * 4)));
+typedef int32_t ivec __attribute__((vector_size(VL * 4)));
+typedef float unaligned __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+
+static inline vec splat(float x) { return x - (vec){0}; } /* folds to one broadcast, which x + 0 does not */
+static inline vec load(const float *p) { return *(const unaligned *)p; }
+static inline void store(float *p, vec v) { *(unaligned *)p = v; }
+static inline vec select_(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+
+/* Fewer than VL floats at the right edge of H. */
+static inline vec load_n(const float *p, size_t n) {
+    vec v = {0};
+    memcpy(&v, p, n * sizeof(float));
+    return v;
+}
+static inline void store_n(float *p, vec v, size_t n) { memcpy(p, &v, n * sizeof(float)); }
+static inline vec load_edge(const float *p, size_t n) { return n >= VL ? load(p) : load_n(p, n); }
+static inline void store_edge(float *p, vec v, size_t n) { if (n >= VL) store(p, v); else store_n(p, v, n); }
+
+/* exp(x) = 2^n exp(r), r = x - n ln 2 in [-ln2/2, ln2/2], exp(r) by its Taylor polynomial of degree 7 (error below 1 ulp). */
+static inline vec exp_(vec x) {
+    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    x = select_(x > 88.0f, splat(88.0f), x);
+    x = select_(x < -87.0f, splat(-87.0f), x);
+    vec n = (x * 1.44269504f + shift) - shift;
+    vec r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    vec p = splat(1.0f / 5040);
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    ivec bits = __builtin_convertvector(n, ivec);
+    return p * (vec)((bits + 127) << 23);
+}
+static inline vec sigmoid_(vec x) {
+    vec bad = x - x; /* NaN where x is not finite... 0 elsewhere */
+    vec s = 1.0f / (1.0f + exp_(-x));
+    return select_(x == x, s, bad);
+}
+static inline vec tanh_(vec x) { return 2.0f * sigmoid_(2.0f * x) - 1.0f; }
+
+/* acc[m][0..3] += x[m] (K,) @ panel (K, 4 VL), for `rows` rows. Unrolled, so that the sums stay in registers. */
+#define UNROLL _Pragma("GCC unroll 8")
+#define PRODUCT(rows)                                                                                                  \
+    static inline void product_##rows(size_t K, const float *const *x, const float *panel, vec acc[][4]) {             \
+        vec s[rows][4];                                                                                                \
+        UNROLL for (int m = 0; m < rows; m++) UNROLL for (int j = 0; j < 4; j++) s[m][j] = acc[m][j];                  \
+        for (size_t k = 0; k < K; k++, panel += 4 * VL) {                                                              \
+            vec x_k[rows];                                                                                             \
+            UNROLL for (int m = 0; m < rows; m++) x_k[m] = splat(x[m][k]);                                             \
+            UNROLL for (int j = 0; j < 4; j++) {                                                                       \
+                vec w = load(panel + j * VL);                                                                          \
+                UNROLL for (int m = 0; m < rows; m++) s[m][j] += x_k[m] * w;                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+        UNROLL for (int m = 0; m < rows; m++) UNROLL for (int j = 0; j < 4; j++) acc[m][j] = s[m][j];                  \
+    }
+PRODUCT(1)
+PRODUCT(2)
+PRODUCT(3)
+#if MR == 6
+PRODUCT(4)
+PRODUCT(5)
+PRODUCT(6)
+#endif
+static inline void product(size_t rows, size_t K, const float *const *x, const float *panel, vec acc[][4]) {
+    switch (rows) {
+    case 1: product_1(K, x, panel, acc); break;
+    case 2: product_2(K, x, panel, acc); break;
+    case 3: product_3(K, x, panel, acc); break;
+#if MR == 6
+    case 4: product_4(K, x, panel, acc); break;
+    case 5: product_5(K, x, panel, acc); break;
+    case 6: product_6(K, x, panel, acc); break;
+#endif
+    }
+}
+
+/* sums[m][0..3] += row m (K,) of x, `stride` floats apart, @ panel (K, 4 VL), for up to CHUNK rows. A block of the panel is
+ * small enough for the first-level cache and serves all rows before the next one is touched. */
+#define CHUNK 60
+#define BLOCK 128
+static void product_of_chunk(size_t rows, size_t K, const float *x, size_t stride, const float *panel, vec sums[][4]) {
+    for (size_t k = 0; k < K; k += BLOCK) {
+        size_t depth = K - k < BLOCK ? K - k : BLOCK;
+        for (size_t m = 0; m < rows; m += MR) {
+            const float *tile[MR];
+            size_t height = rows - m < MR ? rows - m : MR;
+            for (size_t r = 0; r < height; r++) tile[r] = x + (m + r) * stride + k;
+            product(height, depth, tile, panel + k * 4 * VL, sums + m);
+        }
+    }
+}
+
+#endif
