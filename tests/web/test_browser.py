@@ -213,7 +213,8 @@ WAYS = [(STRIPPED, "/user/jane%40x/proxy/5000/", ""), (KEPT, "/kept/tales/", "/k
 
 @pytest.mark.parametrize(("locations", "prefix", "known"), WAYS, ids=["stripped", "kept"])
 @pytest.mark.parametrize("javascript", [True, False])
-def test_behind_a_proxy_the_whole_visit_works(served, open_page, nginx, tmp_path, locations, prefix, known, javascript):
+def test_behind_a_proxy_the_whole_visit_works(served, nginx, open_page, tmp_path, locations, prefix, known, javascript):
+    # pages are closed before the proxy is: `open_page` comes after `nginx`
     settings = WebSettings(prefix=known, history="on", history_file=tmp_path / "history.sqlite3")
     model = FakeModel()
     url = nginx(served(create_app([model], settings)), locations) + prefix
