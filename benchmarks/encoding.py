@@ -9,6 +9,8 @@ text, in bytes a character (peak of the allocations during the call).
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
 import tempfile
 import tracemalloc
@@ -17,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import tokenizers
-from side_by_side import median_ratio, run, times_in_turn
 
+from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
 from unrolled.text.characters import CharacterTokenizer
 from unrolled.text.sources import read_sources
 
@@ -65,6 +67,7 @@ def measure(repetitions: int) -> dict[str, Any]:
         repetitions,
     )
     return {
+        **circumstances(repetitions),
         "characters": len(text),
         "utf8_megabytes": len(text.encode()) / 1e6,
         "seconds": statistics.median(seconds["whole"]),
@@ -73,12 +76,20 @@ def measure(repetitions: int) -> dict[str, Any]:
     }
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the figures."""
-    print(f"{result['utf8_megabytes']:.1f} MB encoded in {result['seconds']:.3f} s")
+def main() -> None:
+    """Read the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--repetitions", type=int, default=5)
+    arguments = parser.parse_args()
+    result = measure(arguments.repetitions)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['machine']}: {result['utf8_megabytes']:.1f} MB encoded in {result['seconds']:.3f} s")
     print(f"{result['bytes_per_character']:.2f} bytes a character beyond the text")
     print(f"{result['times_as_fast_as_tokenizers']:.0f} times as fast as tokenizers {tokenizers.__version__}")
 
 
 if __name__ == "__main__":
-    run(__doc__, measure, show)
+    main()
