@@ -19,7 +19,7 @@ from rich.text import Text
 
 from unrolled.cli.printing import print_json, printable
 from unrolled.training import Evaluated, Event, Finished, Listener, Note, Previewed, RolledBack, Started, Stepped
-from unrolled.training.start import STEPS_WITHOUT_LIMIT
+from unrolled.training.resuming import STEPS_WITHOUT_LIMIT
 from unrolled.units import bits_from_nats, perplexity
 
 

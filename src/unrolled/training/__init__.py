@@ -1,6 +1,6 @@
 """Training: from a text to a run directory, and on from where a run stopped.
 
-`start` assembles a run, `trainer` is the loop, `events` is what it tells.
+`start` assembles a run, `resuming` goes on with one, `trainer` is the loop, `events` is what it tells.
 """
 
 from unrolled.training.events import (
@@ -14,7 +14,8 @@ from unrolled.training.events import (
     Started,
     Stepped,
 )
-from unrolled.training.start import resume, train
+from unrolled.training.resuming import resume
+from unrolled.training.start import train
 
 __all__ = [
     "Evaluated",

@@ -1,4 +1,4 @@
-"""Begin a run, or go on with one: everything that stands between a command and the training loop."""
+"""Begin a run: everything that stands between a command and the training loop; `resuming` goes on with one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 
 from unrolled.config import Settings, make_settings, settings_from_values
-from unrolled.data import Corpus, RandomWindows, Streams, fit_to_text, open_cached, prepare_corpus
+from unrolled.data import Corpus, RandomWindows, Streams, fit_to_text, prepare_corpus
 from unrolled.errors import UserError
 from unrolled.kernels import available_kernels, select_kernel
 from unrolled.kernels.native import native_status
@@ -26,7 +26,6 @@ from unrolled.runs import (
     RunFolder,
     alone_in,
     draw_loss,
-    read_checkpoint,
     read_metrics,
     read_weights,
     write_card,
@@ -35,12 +34,11 @@ from unrolled.runs.weights import file_sha256
 from unrolled.text import Tokenizer
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.trainer import Job, Trainer, TrainingState
+from unrolled.training.trainer import Job, Trainer
 from unrolled.version import __version__
 
 DEFAULT_SOURCE = "builtin:stories"
 DEFAULT_PRESET = "stories-fast"
-STEPS_WITHOUT_LIMIT = 10**9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +93,7 @@ def train(
         chosen = _with_tokens_of(base, chosen, settings or {}, preset)
     folder = RunFolder(out)
     folder.refuse_to_overwrite(force)
-    _check_machine(chosen)
+    check_machine(chosen)
     corpus = prepare_corpus(
         _texts(sources),
         chosen.data,
@@ -113,47 +111,10 @@ def train(
     folder.make()
     with alone_in(folder.path):
         folder.begin(config, corpus.tokenizer, force)
-        return _run(folder, config, corpus, about, listener, None if base is None else base.weights)
+        return run_job(folder, config, corpus, about, listener, None if base is None else base.weights)
 
 
-def resume(
-    run: str | Path,
-    *,
-    steps: int | None = None,
-    minutes: float | None = None,
-    device: str | None = None,
-    listener: Listener = ignore,
-) -> Finished:
-    """Go on with a run exactly where it stopped.
-
-    Args:
-        run: the run directory.
-        steps: a new number of steps in all.
-        minutes: a budget of so many minutes from now; where all steps are done, only the minutes count.
-        device: another device than the run began on; files never depend on one.
-        listener: is told of everything that happens.
-
-    Raises:
-        UserError: the run cannot be gone on with; the sentence says what can be done instead.
-    """
-    folder = RunFolder(run)
-    config = folder.read_config()
-    tokenizer = folder.read_tokenizer(config)
-    checkpoint = read_checkpoint(folder.checkpoint)
-    about = _where_the_text_is(folder, checkpoint)
-    if steps is not None or minutes is not None:
-        config, checkpoint = _with_more(config, checkpoint, steps, minutes)
-    if device is not None:
-        config = _with_training(config, device=device)
-    _check_machine(config.settings)
-    corpus = _same_corpus(about, config, tokenizer)
-    with alone_in(folder.path):
-        folder.remove_leftovers()
-        folder.write_config(config)
-        return _run(folder, config, corpus, about, listener, checkpoint=checkpoint)
-
-
-def _run(
+def run_job(
     folder: RunFolder,
     config: RunConfig,
     corpus: Corpus,
@@ -212,7 +173,7 @@ def _run(
     return finished
 
 
-def _check_machine(settings: Settings) -> None:
+def check_machine(settings: Settings) -> None:
     """Tell of a missing GPU or kernel before the text is read and a run begun."""
     choose_device(settings.training.device)
     name = settings.training.kernel
@@ -317,87 +278,6 @@ def _config(
 def _size_of_test(corpus: Corpus) -> dict[str, int]:
     test = corpus.test
     return {} if test is None else {"test_tokens": test.tokens, "test_characters": test.characters}
-
-
-def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what a checkpoint knows of its text, once its counters are known to be sound."""
-    about = {name: checkpoint.counters.get(name) for name in ("sources", "valid_sources", "cache_key")}
-    lists = [about["sources"], about["valid_sources"]]
-    sound = isinstance(about["cache_key"], str) and all(isinstance(texts, list) for texts in lists)
-    try:
-        TrainingState.of(checkpoint)
-    except ValueError:
-        sound = False
-    if not sound or not all(isinstance(text, str) for texts in lists for text in texts):
-        raise UserError(
-            f"{folder.checkpoint} is not the checkpoint of a run; start from the best weights with --init-from."
-        )
-    return about
-
-
-def _with_more(
-    config: RunConfig, checkpoint: Checkpoint, steps: int | None, minutes: float | None
-) -> tuple[RunConfig, Checkpoint]:
-    """Give a run more steps or minutes, and lift the limit that ended it: who asks for more wants to get it."""
-    at, settings = TrainingState.of(checkpoint), config.settings
-    asked = {"training.steps": steps, "training.minutes": minutes}
-    make_settings(overrides={name: value for name, value in asked.items() if value is not None})
-    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
-    if minutes is not None:
-        changes["minutes"] = at.seconds / 60 + minutes
-        if steps is None and at.step >= settings.training.steps:
-            changes["steps"] = STEPS_WITHOUT_LIMIT
-    elif settings.training.minutes is not None and at.seconds >= 60 * settings.training.minutes:
-        changes["minutes"] = None
-    at.evaluations_without_better = 0
-    counters = {**checkpoint.counters, "training": dataclasses.asdict(at)}
-    return _with_training(config, **changes), dataclasses.replace(checkpoint, counters=counters)
-
-
-def _with_training(config: RunConfig, **changes: Any) -> RunConfig:
-    """Return the configuration with some training settings changed, validated."""
-    values = config.settings.model_dump()
-    settings = settings_from_values({**values, "training": {**values["training"], **changes}})
-    return dataclasses.replace(config, settings=settings)
-
-
-def _same_corpus(about: dict[str, Any], config: RunConfig, tokenizer: Tokenizer) -> Corpus:
-    """Find the encoded text in the cache, or encode it again from its sources.
-
-    Raises:
-        UserError: the text is gone or has changed.
-    """
-    corpus = open_cached(about["cache_key"])
-    if corpus is not None and _is_the_same(corpus, about, config, tokenizer):
-        return corpus
-    sources, valid_sources = about["sources"], about["valid_sources"]
-    if "-" in sources + valid_sources:
-        raise UserError(
-            "The text came from standard input and is no longer in the cache, so the run cannot be resumed; start from "
-            "its weights with --init-from and the text."
-        )
-    fine_tuned = config.fine_tuned_from is not None
-    corpus = prepare_corpus(
-        sources,
-        config.settings.data,
-        valid_sources=valid_sources,
-        tokenizer=tokenizer if fine_tuned else None,
-    )
-    if not _is_the_same(corpus, about, config, tokenizer):
-        raise UserError(
-            f"The text in {', '.join(sources + valid_sources)} has changed since the run began, so it cannot be "
-            "resumed exactly; put the old text back, or start from the run's weights with --init-from."
-        )
-    return corpus
-
-
-def _is_the_same(corpus: Corpus, about: dict[str, Any], config: RunConfig, tokenizer: Tokenizer) -> bool:
-    """Tell whether a corpus is the run's own; the key is a hash of the text, the validation text and the split."""
-    return (
-        corpus.cache_key == about["cache_key"]
-        and corpus.content_sha256 == config.corpus.get("content_sha256")
-        and corpus.tokenizer.fingerprint == tokenizer.fingerprint
-    )
 
 
 def _warn_of_other_threads(checkpoint: Checkpoint | None, listener: Listener) -> None:

@@ -1,0 +1,140 @@
+"""Go on with a run exactly where it stopped: its text, its settings, its state, as they were.
+
+The text is found in the cache by the key in the checkpoint, or encoded again from its sources; a text that has changed
+is refused, since nothing trained on it would be a continuation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from unrolled.config import make_settings, settings_from_values
+from unrolled.data import Corpus, open_cached, prepare_corpus
+from unrolled.errors import UserError
+from unrolled.runs import Checkpoint, RunConfig, RunFolder, alone_in, read_checkpoint
+from unrolled.text import Tokenizer
+from unrolled.training.events import Finished, Listener, ignore
+from unrolled.training.start import check_machine, run_job
+from unrolled.training.trainer import TrainingState
+
+STEPS_WITHOUT_LIMIT = 10**9
+
+
+def resume(
+    run: str | Path,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    listener: Listener = ignore,
+) -> Finished:
+    """Go on with a run exactly where it stopped.
+
+    Args:
+        run: the run directory.
+        steps: a new number of steps in all.
+        minutes: a budget of so many minutes from now; where all steps are done, only the minutes count.
+        device: another device than the run began on; files never depend on one.
+        listener: is told of everything that happens.
+
+    Raises:
+        UserError: the run cannot be gone on with; the sentence says what can be done instead.
+    """
+    folder = RunFolder(run)
+    config = folder.read_config()
+    tokenizer = folder.read_tokenizer(config)
+    checkpoint = read_checkpoint(folder.checkpoint)
+    about = _where_the_text_is(folder, checkpoint)
+    if steps is not None or minutes is not None:
+        config, checkpoint = _with_more(config, checkpoint, steps, minutes)
+    if device is not None:
+        config = _with_training(config, device=device)
+    check_machine(config.settings)
+    corpus = _same_corpus(about, config, tokenizer)
+    with alone_in(folder.path):
+        folder.remove_leftovers()
+        folder.write_config(config)
+        return run_job(folder, config, corpus, about, listener, checkpoint=checkpoint)
+
+
+def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a checkpoint knows of its text, once its counters are known to be sound."""
+    about = {name: checkpoint.counters.get(name) for name in ("sources", "valid_sources", "cache_key")}
+    lists = [about["sources"], about["valid_sources"]]
+    sound = isinstance(about["cache_key"], str) and all(isinstance(texts, list) for texts in lists)
+    try:
+        TrainingState.of(checkpoint)
+    except ValueError:
+        sound = False
+    if not sound or not all(isinstance(text, str) for texts in lists for text in texts):
+        raise UserError(
+            f"{folder.checkpoint} is not the checkpoint of a run; start from the best weights with --init-from."
+        )
+    return about
+
+
+def _with_more(
+    config: RunConfig, checkpoint: Checkpoint, steps: int | None, minutes: float | None
+) -> tuple[RunConfig, Checkpoint]:
+    """Give a run more steps or minutes, and lift the limit that ended it: who asks for more wants to get it."""
+    at, settings = TrainingState.of(checkpoint), config.settings
+    asked = {"training.steps": steps, "training.minutes": minutes}
+    make_settings(overrides={name: value for name, value in asked.items() if value is not None})
+    changes: dict[str, Any] = {} if steps is None else {"steps": steps}
+    if minutes is not None:
+        changes["minutes"] = at.seconds / 60 + minutes
+        if steps is None and at.step >= settings.training.steps:
+            changes["steps"] = STEPS_WITHOUT_LIMIT
+    elif settings.training.minutes is not None and at.seconds >= 60 * settings.training.minutes:
+        changes["minutes"] = None
+    at.evaluations_without_better = 0
+    counters = {**checkpoint.counters, "training": dataclasses.asdict(at)}
+    return _with_training(config, **changes), dataclasses.replace(checkpoint, counters=counters)
+
+
+def _with_training(config: RunConfig, **changes: Any) -> RunConfig:
+    """Return the configuration with some training settings changed, validated."""
+    values = config.settings.model_dump()
+    settings = settings_from_values({**values, "training": {**values["training"], **changes}})
+    return dataclasses.replace(config, settings=settings)
+
+
+def _same_corpus(about: dict[str, Any], config: RunConfig, tokenizer: Tokenizer) -> Corpus:
+    """Find the encoded text in the cache, or encode it again from its sources.
+
+    Raises:
+        UserError: the text is gone or has changed.
+    """
+    corpus = open_cached(about["cache_key"])
+    if corpus is not None and _is_the_same(corpus, about, config, tokenizer):
+        return corpus
+    sources, valid_sources = about["sources"], about["valid_sources"]
+    if "-" in sources + valid_sources:
+        raise UserError(
+            "The text came from standard input and is no longer in the cache, so the run cannot be resumed; start from "
+            "its weights with --init-from and the text."
+        )
+    fine_tuned = config.fine_tuned_from is not None
+    corpus = prepare_corpus(
+        sources,
+        config.settings.data,
+        valid_sources=valid_sources,
+        tokenizer=tokenizer if fine_tuned else None,
+    )
+    if not _is_the_same(corpus, about, config, tokenizer):
+        raise UserError(
+            f"The text in {', '.join(sources + valid_sources)} has changed since the run began, so it cannot be "
+            "resumed exactly; put the old text back, or start from the run's weights with --init-from."
+        )
+    return corpus
+
+
+def _is_the_same(corpus: Corpus, about: dict[str, Any], config: RunConfig, tokenizer: Tokenizer) -> bool:
+    """Tell whether a corpus is the run's own; the key is a hash of the text, the validation text and the split."""
+    return (
+        corpus.cache_key == about["cache_key"]
+        and corpus.content_sha256 == config.corpus.get("content_sha256")
+        and corpus.tokenizer.fingerprint == tokenizer.fingerprint
+    )
