@@ -66,7 +66,7 @@ class ModelSettings(Section):
         "elementwise", description="a fresh mask at every step, or one for all steps of a sequence"
     )
     initialization: Literal["glorot", "uniform", "orthogonal"] = Field(
-        "glorot",
+        "orthogonal",
         description="first weights of a layer: glorot for each gate's matrix, the same with orthogonal recurrent "
         "matrices, or uniform in +-1/sqrt(H)",
     )

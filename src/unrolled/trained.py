@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 
 from unrolled.config import SamplingSettings, Settings, sampling_settings
 from unrolled.data import TokenSequence, encode_split, encode_text
@@ -73,8 +74,9 @@ class TrainedModel:
         self._run, self.config, self.tokenizer = folder, config, tokenizer
         self.name, self.folder = folder.name, folder.path
         self.device, self.device_reason = str(choice.device), choice.reason
-        self.network = LanguageModel(config.settings.model, config.vocabulary_size)
-        self.network.load_state_dict(weights)
+        with torch.device("meta"):  # no first weights are drawn, only to be replaced
+            self.network = LanguageModel(config.settings.model, config.vocabulary_size)
+        self.network.load_state_dict(weights, assign=True)
         self.network.to(choice.device)
 
     @property
