@@ -15,26 +15,19 @@ and since every step uses the same W:   dW = sum_t h_{t-1}^T da_t, one product o
 
 Only the recurrent product and a handful of elementwise operations stay inside the loop over time. The factors that
 depend on the forward pass alone are computed before it, a block of steps at a time so that they are still in the cache
-when used. Rows of a batch never meet inside the loop: on the CPU each thread takes its own through all the steps.
+when used.
 T: steps, B: rows, H: hidden size. Gates stand in the columns in the order i f g o.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import KernelInput, TableLookup, split_gates
+from unrolled.kernels.contract import KernelInput, TableLookup
 
 BLOCK_STEPS = 8  # steps whose backward factors are computed together; a block of 64 x 256 gates fits in a core's L2
-FEWEST_SHARED_STEPS = 8  # with fewer, starting the threads takes longer than they save
-SMALLEST_SHARE_ROWS = 16  # of a thread: with fewer, reading W takes longer than multiplying by it
-SMALLEST_SHARE_PRODUCTS = 2**22  # of a thread in one step, rows x H x 4H: with fewer, Python takes longer than they do
 
 
 class FusedKernel:
@@ -90,30 +83,30 @@ def recurrent_gradients(
 def _forward(
     source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return activated gates (T, B, 4H), h, c and tanh(c), (T, B, H) each."""
+    """Return activated gates (T, 4, B, H), h, c and tanh(c), (T, B, H) each.
+
+    Each gate has a matrix product of its own: four small ones at once keep several threads busier than one wide one.
+    """
     inputs = source if ids is None else ids
     T, B = inputs.shape[:2]
     H = h0.shape[-1]
-    gates = h0.new_empty(T, B, 4 * H)
+    gates = h0.new_empty(T, 4, B, H)
     h, c, tanh_c = (h0.new_empty(T, B, H) for _ in range(3))
-    by_step = inputs, gates, *split_gates(gates), c, tanh_c, h
-
-    def through_all_steps(rows: slice) -> None:
-        h_before, c_before = h0[rows], c0[rows]
-        for x_t, a, i, f, g, o, c_t, tanh_c_t, h_t in zip(*(tensor[:, rows] for tensor in by_step), strict=True):
-            if ids is None:
-                torch.addmm(x_t, h_before, w_hh, out=a)
-            else:
-                torch.index_select(source, 0, x_t, out=a).addmm_(h_before, w_hh)
-            g.mul_(2)  # tanh(x) = 2 sigmoid(2x) - 1: one sigmoid serves all four gates
-            a.sigmoid_()
-            g.mul_(2).sub_(1)
-            torch.mul(f, c_before, out=c_t).addcmul_(i, g)
-            torch.tanh(c_t, out=tanh_c_t)
-            torch.mul(o, tanh_c_t, out=h_t)
-            h_before, c_before = h_t, c_t
-
-    _in_threads(through_all_steps, _shares_of_rows(h))
+    w_by_gate = w_hh.view(H, 4, H).transpose(0, 1).contiguous()  # (4, H, H)
+    source_by_gate = source.unflatten(-1, (4, H)).movedim(-2, -3)  # (T, 4, B, H), or a table (4, V, H)
+    source_by_gate = source_by_gate if ids is None else source_by_gate.contiguous()
+    h_before, c_before = h0, c0
+    for t, (a, c_t, tanh_c_t, h_t) in enumerate(zip(gates, c, tanh_c, h, strict=True)):
+        x_t = source_by_gate[t] if ids is None else source_by_gate.index_select(1, ids[t])
+        torch.baddbmm(x_t, h_before.expand(4, B, H), w_by_gate, out=a)
+        i, f, g, o = a
+        g.mul_(2)  # tanh(x) = 2 sigmoid(2x) - 1: one sigmoid serves all four gates, and is 4 times as fast as tanh
+        a.sigmoid_()
+        g.mul_(2).sub_(1)
+        torch.mul(f, c_before, out=c_t).addcmul_(i, g)
+        torch.tanh(c_t, out=tanh_c_t)
+        torch.mul(o, tanh_c_t, out=h_t)
+        h_before, c_before = h_t, c_t
     return gates, h, c, tanh_c
 
 
@@ -122,29 +115,23 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the derivatives by the pre-activations (T, B, 4H), by h0 and by c0, (B, H) each."""
     T, B, H = c.shape
-    d_gates = torch.empty_like(gates)
+    d_gates = gates.new_empty(T, B, 4 * H)
     d_by_gate = d_gates.view(T, B, 4, H)
-    by_step = grad_h, split_gates(gates)[1], d_gates, d_by_gate[:, :, :3], d_by_gate[:, :, 3]
+    by_step = grad_h, gates[:, 1], d_gates, d_by_gate[:, :, :3], d_by_gate[:, :, 3]
     w_hh_t = w_hh.t().contiguous()  # (4H, H)
-    dh0, dc0 = c0.new_zeros(B, H), grad_c_last.clone()
-
-    def back_through_all_steps(rows: slice) -> None:
-        dh, dc = dh0[rows], dc0[rows]  # at the head of the loop: what comes from step t+1
-        for start in reversed(range(0, T, BLOCK_STEPS)):
-            block = slice(start, min(start + BLOCK_STEPS, T))
-            c_before = _states_before(block, c0[rows], c[:, rows])
-            factors = _local_factors(gates[block, rows], c_before, tanh_c[block, rows])
-            steps = zip(*(tensor[block, rows] for tensor in by_step), *factors, strict=True)
-            for grad_h_t, f, da, da_ifg, da_o, da_per_dc, dc_per_dh, da_o_per_dh in reversed(list(steps)):
-                dh.add_(grad_h_t)
-                torch.mul(dh, da_o_per_dh, out=da_o)
-                dc.addcmul_(dh, dc_per_dh)
-                torch.mul(dc.unsqueeze(1), da_per_dc, out=da_ifg)
-                torch.mm(da, w_hh_t, out=dh)
-                dc.mul_(f)
-
-    _in_threads(back_through_all_steps, _shares_of_rows(c))
-    return d_gates, dh0, dc0
+    dh, dc = c0.new_zeros(B, H), grad_c_last.clone()  # at the head of the loop: what comes from step t+1
+    for start in reversed(range(0, T, BLOCK_STEPS)):
+        block = slice(start, min(start + BLOCK_STEPS, T))
+        factors = _local_factors(gates[block], _states_before(block, c0, c), tanh_c[block])
+        steps = zip(*(tensor[block] for tensor in by_step), *factors, strict=True)
+        for grad_h_t, f, da, da_ifg, da_o, da_per_dc, dc_per_dh, da_o_per_dh in reversed(list(steps)):
+            dh.add_(grad_h_t)
+            torch.mul(dh, da_o_per_dh, out=da_o)
+            dc.addcmul_(dh, dc_per_dh)
+            torch.mul(dc.unsqueeze(1), da_per_dc, out=da_ifg)
+            torch.mm(da, w_hh_t, out=dh)
+            dc.mul_(f)
+    return d_gates, dh, dc
 
 
 def _states_before(steps: slice, first: Tensor, states: Tensor) -> Tensor:
@@ -155,7 +142,7 @@ def _states_before(steps: slice, first: Tensor, states: Tensor) -> Tensor:
 
 def _local_factors(gates: Tensor, c_before: Tensor, tanh_c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return, for a block of K steps, da_{i,f,g}/dc (K, B, 3, H), dc/dh and da_o/dh, (K, B, H) each."""
-    i, f, g, o = split_gates(gates)
+    i, f, g, o = gates.unbind(1)
     da_per_dc = gates.new_empty(*i.shape[:2], 3, i.shape[2])
     torch.mul(i - i * i, g, out=da_per_dc[:, :, 0])
     torch.mul(f - f * f, c_before, out=da_per_dc[:, :, 1])
@@ -167,31 +154,3 @@ def _local_factors(gates: Tensor, c_before: Tensor, tanh_c: Tensor) -> tuple[Ten
 def _scatter_rows(values: Tensor, ids: Tensor, rows: int) -> Tensor:
     """Sum the rows of `values` (N, D) that share an id into a table (rows, D)."""
     return values.new_zeros(rows, values.shape[1]).index_add_(0, ids, values)
-
-
-def _shares_of_rows(states: Tensor) -> list[slice]:
-    """Cut the rows of states (T, B, H) into a share for each thread; into one where that would not be faster."""
-    T, B, H = states.shape
-    smallest = max(SMALLEST_SHARE_ROWS, SMALLEST_SHARE_PRODUCTS // (4 * H * H))
-    worth_it = states.device.type == "cpu" and T >= FEWEST_SHARED_STEPS
-    count = max(1, min(torch.get_num_threads(), B // smallest)) if worth_it else 1
-    return [slice(start, stop) for start, stop in pairwise(B * n // count for n in range(count + 1))]
-
-
-def _in_threads(work: Callable[[slice], None], shares: list[slice]) -> None:
-    """Call `work` with every share, each in its own thread; PyTorch lets go of Python's lock during an operation."""
-    if len(shares) == 1:
-        return work(shares[0])
-    threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
-
-    def quietly(rows: slice) -> None:
-        with torch.inference_mode(inference), torch.no_grad():  # a new thread starts with gradients on
-            work(rows)
-
-    # set_num_threads holds for the calling thread and for those that start later, so it is put back in the end
-    own_threads = threads // len(shares)
-    try:
-        with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(own_threads,)) as pool:
-            list(pool.map(quietly, shares))
-    finally:
-        torch.set_num_threads(threads)
