@@ -87,18 +87,13 @@ def _forward(
 
     Each gate has a matrix product of its own: four small ones at once keep several threads busier than one wide one.
     """
-    inputs = source if ids is None else ids
-    T, B = inputs.shape[:2]
-    H = h0.shape[-1]
-    gates = h0.new_empty(T, 4, B, H)
+    gates = _inputs_by_gate(source, ids, h0.shape[-1])
+    T, _, B, H = gates.shape
     h, c, tanh_c = (h0.new_empty(T, B, H) for _ in range(3))
     w_by_gate = w_hh.view(H, 4, H).transpose(0, 1).contiguous()  # (4, H, H)
-    source_by_gate = source.unflatten(-1, (4, H)).movedim(-2, -3)  # (T, 4, B, H), or a table (4, V, H)
-    source_by_gate = source_by_gate if ids is None else source_by_gate.contiguous()
     h_before, c_before = h0, c0
-    for t, (a, c_t, tanh_c_t, h_t) in enumerate(zip(gates, c, tanh_c, h, strict=True)):
-        x_t = source_by_gate[t] if ids is None else source_by_gate.index_select(1, ids[t])
-        torch.baddbmm(x_t, h_before.expand(4, B, H), w_by_gate, out=a)
+    for a, c_t, tanh_c_t, h_t in zip(gates, c, tanh_c, h, strict=True):
+        a.baddbmm_(h_before.expand(4, B, H), w_by_gate)
         i, f, g, o = a
         g.mul_(2)  # tanh(x) = 2 sigmoid(2x) - 1: one sigmoid serves all four gates, and is 4 times as fast as tanh
         a.sigmoid_()
@@ -108,6 +103,14 @@ def _forward(
         torch.mul(o, tanh_c_t, out=h_t)
         h_before, c_before = h_t, c_t
     return gates, h, c, tanh_c
+
+
+def _inputs_by_gate(source: Tensor, ids: Tensor | None, H: int) -> Tensor:
+    """Return the input's share of the pre-activations, (T, 4, B, H): a new tensor, which the gates then take over."""
+    if ids is None:
+        return source.unflatten(-1, (4, H)).transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    rows = 4 * ids.unsqueeze(1) + torch.arange(4, device=ids.device).view(4, 1)  # (T, 4, B): of a table (4V, H)
+    return source.reshape(-1, H).index_select(0, rows.flatten()).view(*rows.shape, H)
 
 
 def _backward(
