@@ -53,3 +53,11 @@ def test_what_is_kept_does_not_grow_with_the_vocabulary():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
         summed_cross_entropy(h, weight, bias, torch.zeros(64, dtype=torch.int64))
     assert kept == [h.shape, weight.shape, bias.shape]  # their derivatives; no logits (64, 1000)
+
+
+def test_a_graph_that_is_kept_can_be_gone_back_through_again():
+    tensors, targets = inputs()
+    loss = 3 * summed_cross_entropy(*tensors, targets)
+    first = torch.autograd.grad(loss, tensors, retain_graph=True)
+    for one, other in zip(first, torch.autograd.grad(loss, tensors), strict=True):
+        assert torch.equal(one, other)

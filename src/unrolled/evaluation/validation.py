@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from unrolled.nn import LanguageModel, State
+from unrolled.nn.softmax import IGNORED
 
 SEGMENTS = 64
 WARM_UP_TOKENS = 128
 CHUNK_TOKENS = 256
-IGNORED = -100  # cross_entropy leaves out targets of this value
 
 
 def validation_loss_nats(model: LanguageModel, ids: np.ndarray, start_id: int, max_tokens: int) -> tuple[float, int]:

@@ -26,7 +26,8 @@ class LSTMLayer(nn.Module):
         input_size: numbers in an input, I.
         hidden_size: numbers in the hidden state, H.
         generator: source of the initial weights.
-        initialization: `glorot` or `uniform`, see `initialize`; the forget gate's bias starts at 1, the others at 0.
+        initialization: `glorot`, `orthogonal` or `uniform`, see `initialize`; the forget gate's bias starts at 1, the
+            others at 0.
     """
 
     def __init__(

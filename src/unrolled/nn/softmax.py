@@ -53,7 +53,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, scale: Tensor):
-        return *(derivative.mul_(scale) for derivative in ctx.saved_tensors), None, None  # used once, so in place
+        return *(derivative * scale for derivative in ctx.saved_tensors), None, None
 
 
 def _loss_and_dz(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
