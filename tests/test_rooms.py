@@ -17,7 +17,7 @@ import unrolled
 
 SOURCE = Path(unrolled.__file__).parent
 ROWS = (
-    ("errors", "units", "version"),
+    ("errors", "units", "version", "machine"),
     ("config", "shipped"),
     ("text",),
     ("data", "kernels"),

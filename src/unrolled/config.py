@@ -165,6 +165,9 @@ class TrainingSettings(Section):
     kernel: Literal["auto", "reference", "fused", "native"] = Field(
         "auto", description="implementation of the recurrence"
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the operands of products while training; sums and weights are float32"
+    )
     device: str = Field("auto", max_length=32, description="auto, cpu, cuda, cuda:N or mps")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: as PyTorch finds best")
     seed: int = Field(1337, ge=0, le=MAX_SEED, description="seed of every random choice")

@@ -2,11 +2,10 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
-from unrolled.data.cache import build_entry, default_cache_folder, disk_full_is_plain, writable_corpora_folder
+from unrolled.data.cache import build_entry, disk_full_is_plain, writable_corpora_folder
 from unrolled.errors import UserError
 
 
@@ -17,17 +16,6 @@ def whole(entry):
 def fill(folder):
     (folder / "part").write_text("new")
     (folder / "done").touch()
-
-
-def test_the_cache_folder_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("UNROLLED_CACHE", "/a/own")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/a/shared")
-    assert default_cache_folder() == Path("/a/own")
-    monkeypatch.delenv("UNROLLED_CACHE")
-    assert default_cache_folder() == Path("/a/shared/unrolled")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/a/home")
-    assert default_cache_folder() == Path("/a/home/.cache/unrolled")
 
 
 def test_a_folder_that_cannot_be_written_gives_a_temporary_one_and_a_note(tmp_path):

@@ -10,14 +10,7 @@
 
 #include "decode.h"
 
-size_t lstm_packed_size(size_t H);
-size_t lstm_packed_transposed_size(size_t H);
-void lstm_pack(size_t H, const float *w, float *packed);
-void lstm_pack_transposed(size_t H, const float *w, float *packed);
-void lstm_forward(size_t T, size_t B, size_t H, size_t first, size_t last, const float *source, const int64_t *ids,
-                  const float *packed, const float *h0, const float *c0, float *gates, float *h, float *c);
-void lstm_backward(size_t T, size_t B, size_t H, size_t first, size_t last, const float *grad_h, const float *packed_t,
-                   const float *gates, const float *c, const float *c0, float *dh, float *dc, float *d_gates);
+size_t lstm_vector_length(void);
 size_t decode_packed_size(size_t H, size_t L);
 size_t decode_packed_output_size(size_t V, size_t H);
 void decode_pack(size_t K, size_t H, const float *w, float *packed);
@@ -92,57 +85,14 @@ static void in_parts(void (*run)(const void *, size_t, size_t), const void *work
     for (size_t i = 0; i < count; i++) pthread_join(threads[i], NULL);
 }
 
-typedef struct {
-    size_t T, B, H;
-    const float *source, *packed, *packed_t, *h0, *c0, *grad_h;
-    const int64_t *ids;
-    float *gates, *h, *c, *dh, *dc, *d_gates;
-} recurrence;
-
-static void forward(const void *work, size_t first, size_t last) {
-    const recurrence *r = work;
-    lstm_forward(r->T, r->B, r->H, first, last, r->source, r->ids, r->packed, r->h0, r->c0, r->gates, r->h, r->c);
-}
-static void backward(const void *work, size_t first, size_t last) {
-    const recurrence *r = work;
-    lstm_backward(r->T, r->B, r->H, first, last, r->grad_h, r->packed_t, r->gates, r->c, r->c0, r->dh, r->dc, r->d_gates);
-}
-
-static void own_results(recurrence *r, const float *dh, const float *dc) {
-    size_t n = r->T * r->B * r->H, rows = r->B * r->H;
-    r->gates = blank(4 * n), r->h = blank(n), r->c = blank(n), r->d_gates = blank(4 * n), r->dh = blank(rows), r->dc = blank(rows);
-    memcpy(r->dh, dh, rows * sizeof(float));
-    memcpy(r->dc, dc, rows * sizeof(float));
-}
-static void free_results(recurrence *r) {
-    free(r->gates), free(r->h), free(r->c), free(r->dh), free(r->dc), free(r->d_gates);
-}
-
-static void fuzz_recurrence(void) {
-    int deep = below(8) == 0; /* beyond a block of the product's depth */
-    size_t T = size_up_to(5), B = size_up_to(deep ? 4 : 70), H = deep ? 120 + below(30) : size_up_to(70), V = size_up_to(70);
-    int table = (int)below(2);
-    float *w = noise(4 * H * H), *packed = room(lstm_packed_size(H) * sizeof(float));
-    float *packed_t = room(lstm_packed_transposed_size(H) * sizeof(float));
-    lstm_pack(H, w, packed);
-    lstm_pack_transposed(H, w, packed_t);
-    float *source = noise((table ? V : T * B) * 4 * H), *h0 = noise(B * H), *c0 = noise(B * H), *grad_h = noise(T * B * H);
-    float *dh = noise(B * H), *dc = noise(B * H);
-    int64_t *ids = table ? some_ids(T * B, V) : NULL;
-    recurrence whole = {T, B, H, source, packed, packed_t, h0, c0, grad_h, ids, NULL, NULL, NULL, NULL, NULL, NULL};
-    recurrence split = whole;
-    own_results(&whole, dh, dc);
-    own_results(&split, dh, dc);
-    forward(&whole, 0, B);
-    in_parts(forward, &split, B);
-    backward(&whole, 0, B);
-    in_parts(backward, &split, B);
-    must_equal(whole.h, split.h, T * B * H * sizeof(float), "hidden states");
-    must_equal(whole.d_gates, split.d_gates, 4 * T * B * H * sizeof(float), "gradients");
-    must_equal(whole.dh, split.dh, B * H * sizeof(float), "gradients of the state");
-    free_results(&whole), free_results(&split);
-    free(w), free(packed), free(packed_t), free(source), free(h0), free(c0), free(grad_h), free(dh), free(dc), free(ids);
-}
+#define OPERAND float
+#define KIND(name) name##_float32
+#include "native_fuzz_training.h"
+#undef OPERAND
+#undef KIND
+#define OPERAND uint16_t
+#define KIND(name) name##_bfloat16
+#include "native_fuzz_training.h"
 
 typedef struct {
     decode_model model;
@@ -249,7 +199,10 @@ static void must_be_tokens(const decode_rows *rows, size_t V) {
 }
 
 static void fuzz_decoding(void) {
-    size_t V = size_up_to(70), H = size_up_to(70), L = size_up_to(3), B = size_up_to(70), N = size_up_to(9);
+    int many = below(8) == 0; /* more than is computed at once: of rows, or of one row's panels */
+    size_t V = size_up_to(70), L = size_up_to(3), N = size_up_to(9);
+    size_t B = many ? 90 + below(30) : size_up_to(70), H = many ? size_up_to(20) : size_up_to(70);
+    if (many && below(3) == 0) B = size_up_to(2), H = 96 * VL - 10 + below(30), L = 1;
     size_t window = below(6);
     int histories = (int)below(2);
     owned_model owned = random_model(V, H, L);
@@ -283,7 +236,10 @@ int main(int count, char **arguments) {
     if (count != 3) return 1;
     state = strtoull(arguments[1], NULL, 10);
     for (long round = strtol(arguments[2], NULL, 10); round > 0; round--) {
-        fuzz_recurrence();
+        fuzz_recurrence_float32();
+        fuzz_recurrence_bfloat16();
+        fuzz_window_float32();
+        fuzz_window_bfloat16();
         fuzz_decoding();
     }
     puts("nothing found");

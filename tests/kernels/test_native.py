@@ -1,15 +1,20 @@
 """The kernel in C: equal to the equations in float64, however rows and blocks are cut, and safe to call."""
 
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
-from unrolled.kernels import Projected, ReferenceKernel, TableLookup
-from unrolled.kernels.native import NativeKernel, kernel, library, native_library, native_status
-from unrolled.kernels.native.library import on_all_rows
+from unrolled.kernels import Dense, Projected, ReferenceKernel, TableLookup, softmax
+from unrolled.kernels import threads as kernel_threads
+from unrolled.kernels.native import NativeKernel, build, library, native_library, native_status, operands
+from unrolled.kernels.native import gradients as gradients_of_native
+from unrolled.kernels.native import softmax as native_softmax
 
 COMPILER = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
 pytestmark = pytest.mark.skipif(
@@ -66,18 +71,160 @@ def test_any_sizes_equal_the_equations_in_float64(T, B, H, V, table):
         assert (exact - ours).abs().max().item() < allowed
 
 
-@pytest.mark.parametrize("variant", [name for name, _ in library.FASTEST_FIRST])
-def test_every_variant_that_runs_here_equals_the_equations(variant, monkeypatch):
-    needed = dict(library.FASTEST_FIRST)[variant]
-    if library._open("portable").lstm_processor_level() < needed or library._open(variant) is None:
-        pytest.skip(f"this processor or compiler has no {variant}")
-    monkeypatch.setattr(kernel, "native_library", lambda: library._open(variant))
-    for T, B, H, V in SIZES[1:4]:
-        given = problem(T, B, H, V, True)
+@pytest.fixture(scope="module")
+def wide_library(tmp_path_factory):
+    """The grouping and the tiles of AVX-512 with other instructions, for processors without AVX-512."""
+    folder = tmp_path_factory.mktemp("wide")
+    flags = ["-DUNROLLED_WIDE"]
+    sources = sorted(Path(build.__file__).parent.glob("*.c"))
+    build._compile(build._compiler(), sources, folder / "wide.so", flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "LIBRARIES", folder)
+        return library._open("wide")
+
+
+@pytest.fixture(params=[*(name for name, _ in library.FASTEST_FIRST), "wide"])
+def every_variant(request, monkeypatch):
+    """Run with each variant of the library that this processor can run."""
+    if request.param == "wide":
+        chosen = request.getfixturevalue("wide_library")
+    else:
+        needed = dict(library.FASTEST_FIRST)[request.param]
+        chosen = library._open(request.param)
+        if library._open("portable").lstm_processor_level() < needed or chosen is None:
+            pytest.skip(f"this processor or compiler has no {request.param}")
+    monkeypatch.setattr(operands, "native_library", lambda: chosen)
+    operands.operands.cache_clear()
+    yield
+    operands.operands.cache_clear()
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_every_variant_that_runs_here_equals_the_equations(every_variant, table):
+    for T, B, H, V in [*SIZES[1:4], (2, 37, 300, 7)]:
+        given = problem(T, B, H, V, table)
         expected = gradients(ReferenceKernel(), torch.float64, *given)
         for exact, ours in zip(expected, gradients(NativeKernel(), torch.float32, *given), strict=True):
             allowed = 4e-7 * (T * B) ** 0.5 * max(1.0, exact.abs().max().item()) + 4e-6
             assert (exact - ours).abs().max().item() < allowed
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize(("T", "B", "H", "V"), [*SIZES, (2, 13, 1, 3), (3, 25, 300, 7)])
+def test_bfloat16_operands_give_the_same_up_to_their_rounding(every_variant, T, B, H, V, table):
+    given = problem(T, B, H, V, table)
+    expected = gradients(ReferenceKernel(), torch.float64, *given)
+    for exact, ours in zip(expected, gradients(NativeKernel("bfloat16"), torch.float32, *given), strict=True):
+        # each operand is off by up to 1 part in 512, here and there; over many steps it adds up
+        assert (exact - ours).abs().max().item() < 0.01 * T**0.5 * max(1.0, exact.abs().max().item())
+        assert (exact - ours).norm() < 0.01 * (exact.norm() + 1e-3)
+
+
+def test_bfloat16_rounds_operands_to_the_nearest_and_ties_to_even():
+    values = torch.tensor([1.0, 1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), 1e-30, 65504.0, 3e38, -0.0]).repeat(9)[None]
+    found = operands.operands("bfloat16").of(values)
+    assert torch.equal(found.float(), values.bfloat16().float())
+
+
+def test_a_number_that_is_none_stays_none_in_bfloat16():
+    values = torch.tensor([[float("nan"), float("inf"), float("-inf"), 1.0]])
+    found = operands.operands("bfloat16").of(values).float()
+    torch.testing.assert_close(found, values, rtol=0, atol=0, equal_nan=True)
+
+
+def test_without_gradients_everything_is_float32_whatever_the_precision_of_training():
+    make, w, h0, c0, _ = problem(3, 5, 21, 4, True)
+    given = make[0](make[1].float()), w.float(), h0.float(), c0.float()
+    assert torch.equal(NativeKernel("bfloat16").run(*given)[0], NativeKernel().run(*given)[0])
+
+
+def test_a_bfloat16_step_keeps_half_as_much_for_the_backward_pass():
+    kept = {}
+    for precision in ("float32", "bfloat16"):
+        table, w = torch.randn(3, 4 * 32, requires_grad=True), torch.randn(32, 4 * 32, requires_grad=True)
+        ids, zeros, sizes = torch.zeros(50, 4, dtype=torch.int64), torch.zeros(4, 32), {}
+        note = lambda t, sizes=sizes: sizes.update({t.data_ptr(): 0 if t.is_leaf else t.nbytes}) or t  # noqa: E731
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            NativeKernel(precision).run(TableLookup(table, ids), w, zeros, zeros)
+        kept[precision] = sum(sizes.values()) / (50 * 4)
+    numbers = 6 * 32  # four gates, cell and hidden state of a unit
+    assert kept["float32"] <= 4 * numbers + 4 * 2 * 32 / 50 + 8
+    assert kept["bfloat16"] <= 2 * numbers + 4 * 2 * 32 / 50 + 8
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", 2e-6), ("bfloat16", 0.01)])
+@pytest.mark.parametrize(("T", "B", "inputs", "H"), [(1, 1, 1, 1), (4, 5, 7, 3), (3, 70, 33, 21), (9, 30, 300, 17)])
+def test_a_dense_input_and_its_weights_get_their_gradients(every_variant, precision, allowed, T, B, inputs, H):
+    g = torch.Generator().manual_seed(3)
+    draw = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64) / shape[-2] ** 0.5  # noqa: E731
+    leaves = draw(T, B, inputs), draw(inputs, 4 * H), draw(1, 4 * H)[0], draw(H, 4 * H), draw(B, H), draw(B, H)
+    weights = draw(T, B, H)
+
+    def results(kernel, dtype):
+        x, w_ih, bias, w_hh, h0, c0 = own = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+        h, _, _ = kernel.run(Dense(x, w_ih, bias), w_hh, h0, c0)
+        return [h, *torch.autograd.grad((h * weights.to(dtype)).sum(), own)]
+
+    expected = results(ReferenceKernel(), torch.float64)
+    for exact, ours in zip(expected, results(NativeKernel(precision), torch.float32), strict=True):
+        assert (exact - ours).norm() < allowed * (T * B) ** 0.25 * (exact.norm() + 0.01)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", 2e-6), ("bfloat16", 0.01)])
+@pytest.mark.parametrize(("N", "H", "V"), [(1, 1, 1), (23, 5, 7), (700, 21, 90), (250, 33, 3001)])
+def test_the_softmax_end_equals_separate_steps_in_float64(every_variant, precision, allowed, N, H, V):
+    g = torch.Generator().manual_seed(4)
+    leaves = [torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((N, H), (V, H), (V,))]
+    targets = torch.randint(V, (N,), generator=g)
+    targets[::3] = softmax.IGNORED if N > 1 else 0
+    exact = [leaf.clone().requires_grad_() for leaf in leaves]
+    expected = functional.cross_entropy(functional.linear(*exact), targets, reduction="sum")
+    ours = [leaf.float().requires_grad_() for leaf in leaves]
+    loss = NativeKernel(precision).summed_cross_entropy(*ours, targets)
+    assert abs(loss.item() - expected.item()) <= allowed * (expected.item() + 1e-3)
+    derivatives = torch.autograd.grad(3 * loss, ours), torch.autograd.grad(3 * expected, exact)
+    for one, other in zip(*derivatives, strict=True):
+        assert (one - other).norm() < allowed * (other.norm() + 1e-3)
+
+
+def test_the_softmax_end_in_blocks_equals_that_in_one(monkeypatch):
+    leaves = [torch.randn(shape).requires_grad_() for shape in ((1500, 6), (11, 6), (11,))]
+    targets = torch.arange(1500) % 11
+    results = []
+    for numbers in (1, 2**30):
+        monkeypatch.setattr(native_softmax, "BLOCK_NUMBERS", numbers)
+        loss = NativeKernel().summed_cross_entropy(*leaves, targets)
+        results.append([loss, *torch.autograd.grad(loss, leaves)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+
+
+def test_the_backward_pass_in_blocks_of_steps_equals_that_in_one(monkeypatch):
+    for table in (False, True):
+        given = problem(7, 5, 19, 3, table)
+        results = []
+        for numbers in (1, 5 * 96 * 3, 2**30):  # one step, three steps, all
+            monkeypatch.setattr(gradients_of_native, "BLOCK_NUMBERS", numbers)
+            results.append(gradients(NativeKernel(), torch.float32, *given))
+        for others in results[1:]:
+            for one, other in zip(results[0], others, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [7, 1000])
+def test_a_target_outside_the_vocabulary_is_refused_before_memory_is_read(wrong):
+    leaves = [torch.zeros(shape).requires_grad_() for shape in ((2, 3), (7, 3), (7,))]
+    with pytest.raises(IndexError, match="outside the vocabulary of 7"):
+        NativeKernel().summed_cross_entropy(*leaves, torch.tensor([0, wrong]))
+
+
+@pytest.mark.parametrize("shapes", [((2, 4), (7, 3), (7,), 2), ((2, 3), (7, 3), (6,), 2), ((2, 3), (7, 3), (7,), 3)])
+def test_an_output_layer_that_does_not_fit_is_refused_before_memory_is_read(shapes):
+    *leaves, targets = shapes
+    with pytest.raises(ValueError, match="do not belong together"):
+        NativeKernel().summed_cross_entropy(
+            *(torch.zeros(shape).requires_grad_() for shape in leaves), torch.zeros(targets, dtype=torch.int64)
+        )
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -91,6 +238,7 @@ def test_rows_do_not_depend_on_threads_or_on_the_other_rows(threads, monkeypatch
         for row in range(7)
     ]  # fmt: skip
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(kernel_threads, "WORTH_A_THREAD", 1)
     h, _, c_last, d_source, _, dh0, dc0 = gradients(NativeKernel(), torch.float32, make, w, h0, c0, weights)
     for row in range(7):
         assert torch.equal(h[:, row], alone[row][0][:, 0])
@@ -98,26 +246,6 @@ def test_rows_do_not_depend_on_threads_or_on_the_other_rows(threads, monkeypatch
         assert torch.equal(d_source[:, row], alone[row][3][:, 0])
         assert torch.equal(dh0[row], alone[row][5][0])
         assert torch.equal(dc0[row], alone[row][6][0])
-
-
-def test_every_row_is_given_out_once(monkeypatch):
-    for threads in (1, 2, 3, 8):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        for rows in (1, 2, 5, 64):
-            seen = []
-            on_all_rows(rows, lambda first, last, seen=seen: seen.extend(range(first, last)))
-            assert sorted(seen) == list(range(rows))
-
-
-def test_an_error_in_another_thread_reaches_the_caller(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-
-    def fail_on_later_rows(first, last):
-        if first:
-            raise MemoryError("no room")
-
-    with pytest.raises(MemoryError, match="no room"):
-        on_all_rows(4, fail_on_later_rows)
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])
@@ -182,3 +310,157 @@ def test_a_state_of_another_precision_is_not_read_as_float32():
     pre, w, h0 = torch.randn(2, 3, 8), torch.randn(2, 8), torch.randn(3, 2, dtype=torch.float64)
     with pytest.raises(RuntimeError):
         NativeKernel().run(Projected(pre), w, h0, torch.zeros(3, 2))
+
+
+def test_strided_tensors_give_what_contiguous_ones_do():
+    h, weight, bias = torch.randn(5, 30).t(), torch.randn(5, 7).t(), torch.randn(14)[::2]
+    targets = torch.arange(60)[::2] % 7
+    results = []
+    for copied in (False, True):
+        leaves = [(t.contiguous() if copied else t).detach().requires_grad_() for t in (h, weight, bias)]
+        loss = NativeKernel().summed_cross_entropy(*leaves, targets)
+        results.append([loss, *torch.autograd.grad(loss, leaves)])
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["projected", "table", "dense"])
+def test_strided_and_expanded_tensors_equal_contiguous_ones_bit_for_bit(kind, precision):
+    T, B, inputs, H = 5, 6, 7, 19
+    g = torch.Generator().manual_seed(8)
+    sizes = {"projected": (T, B, 4 * H), "table": (3, 4 * H), "dense": (T, B, inputs)}[kind]
+    shapes = [sizes, (inputs, 4 * H), (2, 4 * H), (H, 4 * H), (B, H), (1, H)]
+    plain = [torch.randn(shape, generator=g) for shape in shapes]
+    ids, weight = torch.randint(3, (T, B), generator=g), torch.randn(T, B, H, generator=g)
+
+    def results(form, of_h, ids):
+        source, w_ih, bias, w_hh, h0, c0 = leaves = [form(leaf).requires_grad_() for leaf in plain]
+        given = {
+            "projected": Projected(source),
+            "table": TableLookup(source, ids),
+            "dense": Dense(source, w_ih, bias[1]),
+        }
+        h, _, c_last = NativeKernel(precision).run(given[kind], w_hh, h0, c0.expand(B, H))
+        return h, c_last, *torch.autograd.grad((h * of_h).sum() + c_last.sum(), leaves, allow_unused=True)
+
+    turned = lambda t: t.clone().transpose(0, 1).contiguous().transpose(0, 1)  # noqa: E731
+    expected = results(torch.clone, weight, ids)
+    for one, other in zip(results(turned, turned(weight), turned(ids).int()), expected, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+    ones = results(torch.clone, torch.ones(T, B, H), ids)
+    for one, other in zip(results(turned, torch.ones(()), ids), ones, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+
+
+def test_an_expanded_gradient_equals_a_full_one():
+    make, w, h0, c0, _ = problem(5, 3, 19, 4, False)
+    leaves = [tensor.float().requires_grad_() for tensor in (make[1], w, h0, c0)]
+    h, _, _ = NativeKernel().run(Projected(leaves[0]), *leaves[1:])
+    full = torch.autograd.grad(h, leaves, torch.ones(5, 3, 19), retain_graph=True)
+    for one, other in zip(torch.autograd.grad(h.sum(), leaves), full, strict=True):  # of a sum: strides of 0
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_nothing_that_the_caller_owns_is_written_to(precision):
+    for B, H in ((1, 64), (3, 5)):  # the first without a gap between the units: its state needs no other order
+        owned = [torch.randn(shape) for shape in ((4, B, 4 * H), (H, 4 * H), (B, H), (B, H), (4, B, H), (B, H))]
+        before = [tensor.clone() for tensor in owned]
+        *leaves, of_h, of_c = owned
+        h, _, c = NativeKernel(precision).run(Projected(leaves[0].requires_grad_()), *leaves[1:])
+        torch.autograd.backward((h, c), (of_h, of_c))
+        assert all(torch.equal(tensor, numbers) for tensor, numbers in zip(owned, before, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_graph_that_is_kept_can_be_gone_back_through_again_but_never_differentiated_twice(precision):
+    make, w, h0, c0, _ = problem(4, 3, 5, 4, True)
+    leaves = [tensor.float().requires_grad_() for tensor in (make[1], w, h0, c0)]
+    h, _, _ = NativeKernel(precision).run(make[0](leaves[0]), *leaves[1:])
+    output, bias, targets = w.float()[:, :5], w.float()[:, 0], torch.arange(12) % 5
+    loss = NativeKernel(precision).summed_cross_entropy(h.flatten(0, 1), output, bias, targets)
+    first = torch.autograd.grad(loss, leaves, retain_graph=True)
+    again = torch.autograd.grad(loss, leaves, retain_graph=True)
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    for value in (h.square().sum(), loss.square()):
+        (once,) = torch.autograd.grad(value, leaves[:1], create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            once.sum().backward()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_memory_held_before_does_not_reach_a_result(precision, monkeypatch):
+    def spoilt(self, *shape):
+        return torch.full(shape, float("nan"), dtype=self.dtype)
+
+    monkeypatch.setattr(operands.Operands, "empty", spoilt)
+    make, w, h0, c0, weights = problem(5, 4, 19, 3, True)
+    results = gradients(NativeKernel(precision), torch.float32, make, w, h0, c0, weights)
+    x, w_ih = torch.randn(5, 4, 7, requires_grad=True), torch.randn(7, 76, requires_grad=True)
+    h, _, _ = NativeKernel(precision).run(Dense(x, w_ih, torch.zeros(76)), w.float(), h0.float(), c0.float())
+    output, bias = torch.randn(11, 19, requires_grad=True), torch.zeros(11, requires_grad=True)
+    targets = torch.arange(20) % 11
+    targets[3] = softmax.IGNORED
+    loss = NativeKernel(precision).summed_cross_entropy(h.flatten(0, 1), output, bias, targets)
+    results += [loss, *torch.autograd.grad(loss, (x, w_ih, output, bias))]
+    assert all(result.isfinite().all() for result in results)
+
+
+def test_the_backward_pass_of_a_dense_input_in_blocks_of_steps_equals_that_in_one(monkeypatch):
+    leaves = [torch.randn(shape).requires_grad_() for shape in ((7, 5, 6), (6, 76), (76,), (19, 76), (5, 19), (5, 19))]
+    results = []
+    for numbers in (1, 5 * 96 * 3, 2**30):  # one step, three steps, all
+        monkeypatch.setattr(gradients_of_native, "BLOCK_NUMBERS", numbers)
+        h, _, _ = NativeKernel().run(Dense(*leaves[:3]), *leaves[3:])
+        results.append(torch.autograd.grad(h.square().sum(), leaves))
+    for others in results[1:]:
+        for one, other in zip(results[0], others, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_logits_of_any_size_overflow_nothing():
+    h, weight = torch.tensor([[1.0], [-1.0]]), torch.tensor([[1000.0], [999.0], [-1000.0]])
+    leaves = [leaf.requires_grad_() for leaf in (h, weight, torch.zeros(3))]
+    targets = torch.tensor([1, 0])
+    loss = NativeKernel().summed_cross_entropy(*leaves, targets)
+    exact = functional.cross_entropy(functional.linear(*(leaf.double() for leaf in leaves)), targets, reduction="sum")
+    assert abs(loss.item() - exact.item()) < 1e-3
+    assert all(d.isfinite().all() for d in torch.autograd.grad(loss, leaves))
+
+
+def test_a_number_that_is_none_stays_none_in_bfloat16_whatever_its_bits():
+    none = torch.tensor([[0x7FFFFFFF, 0x7F800001, -1, 0x7F808000]], dtype=torch.int32).view(torch.float32)
+    assert operands.operands("bfloat16").of(none).isnan().all()
+
+
+def test_the_nats_are_summed_in_one_order_whichever_thread_is_done_first(monkeypatch):
+    found = []
+    for turn in (list, reversed):
+        parts = list(turn([(0, 1e16), (1, 1.0), (2, -1e16), (3, 1.0)]))  # in float64, their sum depends on the order
+        nats = iter([nats for _, nats in parts])
+        kind = SimpleNamespace(empty=lambda size: None)
+        kind.call = lambda name, *given, nats=nats: next(nats) if name == "cross_entropy" else 1
+        in_turn = lambda count, run, work, parts=parts: [run(first, first + 1) for first, _ in parts]  # noqa: E731
+        monkeypatch.setattr(native_softmax, "in_parts", in_turn)
+        found.append(native_softmax._cross_entropy(kind, 11, 6, (torch.zeros(4, 6),)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        Projected(torch.zeros(3, 8)),  # read as steps and rows, these would be 24 times 8 numbers
+        Projected(torch.zeros(4, 3, 0, 8)),
+        TableLookup(torch.zeros(8), torch.full((4, 3), 7)),
+        TableLookup(torch.zeros(5, 8), torch.zeros(4, 3, 0, dtype=torch.int64)),
+        Dense(torch.zeros(4, 3), torch.zeros(3, 8), torch.zeros(8)),
+        Dense(torch.zeros(4, 3, 5), torch.zeros(6, 8), torch.zeros(8)),
+        Dense(torch.zeros(4, 3, 5), torch.zeros(5, 8), torch.zeros(7)),
+    ],
+    ids=["projected-2", "projected-4", "table-1", "ids-3", "dense-2", "dense-w", "dense-bias"],
+)
+def test_inputs_that_do_not_fit_are_refused_before_memory_is_read(inputs):
+    B = 8 if isinstance(inputs, Projected) and inputs.values.ndim == 2 else 3
+    with pytest.raises(ValueError, match=", not "):
+        NativeKernel().run(inputs, torch.zeros(2, 8), torch.zeros(B, 2), torch.zeros(B, 2))

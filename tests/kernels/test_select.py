@@ -3,7 +3,7 @@
 import pytest
 
 from unrolled.config import TrainingSettings
-from unrolled.kernels import available_kernels, select_kernel
+from unrolled.kernels import available_kernels, explain_kernels, select_kernel
 
 
 def test_auto_takes_a_kernel_made_for_speed_and_says_why():
@@ -29,3 +29,12 @@ def test_the_setting_takes_every_kernel_by_its_name():
     assert {"auto", *available_kernels()} <= set(accepted)
     for name, kernel in available_kernels().items():
         assert kernel.name == name
+
+
+def test_every_kernel_of_the_settings_is_explained():
+    explained = explain_kernels()
+    choices = TrainingSettings.model_fields["kernel"].annotation.__args__
+    assert set(explained) == {*choices, "stored_choice"}
+    for name in set(choices) - {"auto"}:
+        assert explained[name].startswith("available" if name in available_kernels() else "not available")
+    assert explained["auto"] == f"{select_kernel().kernel.name}: {select_kernel().reason}"

@@ -11,6 +11,7 @@ import torch
 
 from tests.conftest import TINY
 from unrolled.errors import UserError
+from unrolled.kernels import available_kernels, select_kernel, store_choice
 from unrolled.training import Note, Started, Stepped, resume
 
 DEEP = {"model.layers": 2, "model.dropout": 0.2}
@@ -91,6 +92,18 @@ def test_resumed_in_a_fresh_process_equals_never_stopped(train_tiny, results, st
         whole = results("windows-whole" if name.startswith("windows") else "streams-whole")
         assert len(whole.metrics) == 5
         assert_same(results(name), whole)
+
+
+@pytest.mark.skipif("native" not in available_kernels(), reason="native is not available here")
+def test_resumed_in_bfloat16_in_a_fresh_process_equals_never_stopped(train_tiny, results, tmp_path):
+    rounded = {**DEEP, "training.kernel": "native", "training.precision": "bfloat16"}
+    train_tiny("whole", rounded)
+    assert train_tiny("stopped", rounded, listener=at_step(11, stop_by(signal.SIGTERM))).interrupted
+    fresh = python(RESUME, tmp_path / "stopped")
+    assert fresh.returncode == 0, fresh.stderr
+    assert_same(results("stopped"), results("whole"))
+    train_tiny("exact", {**rounded, "training.precision": "float32"})
+    assert results("exact").metrics != results("whole").metrics  # or it was not bfloat16 that was tried
 
 
 def test_a_signal_in_the_very_step_of_an_evaluation_and_a_checkpoint_loses_neither(train_tiny, results, tmp_path):
@@ -215,6 +228,17 @@ def test_a_checkpoint_of_a_run_on_another_text_is_refused(train_tiny, story, tmp
     )
     with pytest.raises(UserError):
         resume(tmp_path / "one", steps=30)
+
+
+def test_a_choice_of_a_kernel_stored_since_then_does_not_change_a_run(train_tiny, tmp_path):
+    train_tiny(listener=at_step(8, stop_by(signal.SIGINT)))
+    begun = select_kernel().kernel.name
+    store_choice("reference", "stories")
+    assert select_kernel().kernel.name == "reference" != begun
+    seen = []
+    resume(tmp_path / "run", listener=seen.append)
+    (started,) = [event for event in seen if isinstance(event, Started)]
+    assert (started.kernel, started.kernel_reason) == (begun, "as the run was begun")
 
 
 def test_another_number_of_threads_is_noted(train_tiny, tmp_path):

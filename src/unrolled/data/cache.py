@@ -1,8 +1,7 @@
 """Where encoded texts are kept between runs, and what is done where nothing can be kept.
 
-`$UNROLLED_CACHE`, else `$XDG_CACHE_HOME/unrolled`, else `~/.cache/unrolled`; encoded corpora stand below it in
-`corpora/`, one folder each, named by a key. A folder appears whole or not at all: it is built under another name and
-then renamed.
+Encoded corpora stand in `corpora/` below the cache's folder (`unrolled.machine`), one folder each, named by a key. A
+folder appears whole or not at all: it is built under another name and then renamed.
 """
 
 from __future__ import annotations
@@ -10,21 +9,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from unrolled.errors import UserError
-
-
-def default_cache_folder() -> Path:
-    """Return the cache's folder, which need not exist."""
-    if own := os.environ.get("UNROLLED_CACHE"):
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "unrolled"
+from unrolled.machine import default_cache_folder
 
 
 def writable_corpora_folder(cache_folder: Path | None) -> tuple[Path, str | None]:

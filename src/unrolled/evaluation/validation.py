@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from unrolled.kernels.softmax import IGNORED
 from unrolled.nn import LanguageModel, State
-from unrolled.nn.softmax import IGNORED
 
 SEGMENTS = 64
 WARM_UP_TOKENS = 128

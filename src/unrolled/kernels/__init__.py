@@ -1,25 +1,40 @@
 """The recurrence of an LSTM: one contract, several implementations that compute the same numbers.
 
 `contract` says what a kernel takes and returns, `reference` reads like the equations, `fused` derives the backward
-pass by hand, `select` chooses one and can say why.
+pass by hand, `select` chooses one and can say why, `stored_choice` keeps what was measured to be the fastest here.
 """
 
-from unrolled.kernels.contract import GATES, Kernel, KernelInput, Projected, TableLookup, split_gates
+from unrolled.kernels.contract import GATES, Dense, Kernel, KernelInput, Projected, TableLookup, split_gates
 from unrolled.kernels.fused import FusedKernel
+from unrolled.kernels.precision import PrecisionChoice, choose_precision
 from unrolled.kernels.reference import ReferenceKernel, lstm_step
-from unrolled.kernels.select import KernelChoice, available_kernels, select_kernel
+from unrolled.kernels.select import (
+    KernelChoice,
+    available_kernels,
+    explain_kernels,
+    explain_precision,
+    select_kernel,
+)
+from unrolled.kernels.stored_choice import read_choice, store_choice
 
 __all__ = [
     "GATES",
+    "Dense",
     "FusedKernel",
     "Kernel",
     "KernelChoice",
     "KernelInput",
+    "PrecisionChoice",
     "Projected",
     "ReferenceKernel",
     "TableLookup",
     "available_kernels",
+    "choose_precision",
+    "explain_kernels",
+    "explain_precision",
     "lstm_step",
+    "read_choice",
     "select_kernel",
     "split_gates",
+    "store_choice",
 ]

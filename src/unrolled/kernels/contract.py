@@ -57,7 +57,30 @@ class TableLookup:
         return self.table[self.ids[t]]
 
 
-KernelInput = Projected | TableLookup
+@dataclass(frozen=True)
+class Dense:
+    """A layer's input and its weights: the kernel hoists the product x W_ih + b out of the loop over time."""
+
+    x: Tensor  # (T, B, I)
+    w_ih: Tensor  # (I, 4H)
+    bias: Tensor  # (4H,)
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps T."""
+        return self.x.shape[0]
+
+    def at(self, t: int) -> Tensor:
+        """Return the pre-activations of step t, (B, 4H)."""
+        return torch.addmm(self.bias, self.x[t], self.w_ih)
+
+    def projected(self) -> Projected:
+        """Return the pre-activations of all steps, from one product."""
+        T, B, _ = self.x.shape
+        return Projected(torch.addmm(self.bias, self.x.flatten(0, 1), self.w_ih).view(T, B, -1))
+
+
+KernelInput = Projected | TableLookup | Dense
 
 
 class Kernel(Protocol):
@@ -69,13 +92,24 @@ class Kernel(Protocol):
         """Run one layer over a sequence.
 
         Args:
-            inputs: the input's pre-activations, (T, B, 4H), or a table and token ids.
+            inputs: the input's pre-activations, (T, B, 4H), or a table and token ids, or a dense input and its weights.
             w_hh: recurrent weights, (H, 4H), applied as h W_hh.
             h0: hidden state before the first step, (B, H). Never written to.
             c0: cell state before the first step, (B, H). Never written to.
 
         Returns:
             All hidden states (T, B, H), and the new state: the last hidden state (B, H) and cell state (B, H).
+        """
+        ...
+
+    def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed cross-entropy in nats, a scalar: output layer and softmax in one.
+
+        Args:
+            h: hidden states, (N, H).
+            weight: of the output layer, (V, H).
+            bias: of the output layer, (V,).
+            targets: tokens (N,), or `unrolled.kernels.softmax.IGNORED`.
         """
         ...
 

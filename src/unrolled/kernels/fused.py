@@ -16,18 +16,28 @@ and since every step uses the same W:   dW = sum_t h_{t-1}^T da_t, one product o
 Only the recurrent product and a handful of elementwise operations stay inside the loop over time. The factors that
 depend on the forward pass alone are computed before it, a block of steps at a time so that they are still in the cache
 when used.
+
+On a CPU the two loops are compiled by TorchScript, not to be faster by themselves, but because they then run without
+Python's lock: each thread takes its own rows of the batch through all steps, and the threads meet only at the end.
 T: steps, B: rows, H: hidden size. Gates stand in the columns in the order i f g o.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import KernelInput, TableLookup
+from unrolled.kernels.contract import Dense, KernelInput, TableLookup
+from unrolled.kernels.softmax import summed_cross_entropy
+from unrolled.kernels.threads import parts_of, run_parts, torchs_openmp
 
 BLOCK_STEPS = 8  # steps whose backward factors are computed together; a block of 64 x 256 gates fits in a core's L2
+FEWEST_ROWS = 8  # of a thread: fewer do not pay for a product of their own
 
 
 class FusedKernel:
@@ -37,11 +47,16 @@ class FusedKernel:
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
+        inputs = inputs.projected() if isinstance(inputs, Dense) else inputs
         if isinstance(inputs, TableLookup):
             h, c_last = _Recurrence.apply(inputs.table, inputs.ids, w_hh, h0, c0)
         else:
             h, c_last = _Recurrence.apply(inputs.values, None, w_hh, h0, c0)
         return h, h[-1], c_last
+
+    def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        """See `Kernel.summed_cross_entropy`."""
+        return summed_cross_entropy(h, weight, bias, targets)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -49,18 +64,68 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
-        gates, h, c, tanh_c = _forward(source, ids, w_hh, h0, c0)
-        ctx.save_for_backward(w_hh, h0, c0, gates, h, c, tanh_c, *(() if ids is None else (ids,)))
+        T, (B, H) = len(source if ids is None else ids), h0.shape
+        h, c, tanh_c = (h0.new_empty(T, B, H) for _ in range(3))
+        w_by_gate = w_hh.detach().view(H, 4, H).transpose(0, 1).contiguous()  # (4, H, H)
+        gates: dict[tuple[int, int], Tensor] = {}  # by the rows of a part: (T, 4, rows, H)
+        forward = compiled(forward_loop) if h0.device.type == "cpu" else forward_loop
+
+        def run(first: int, last: int) -> None:
+            rows = slice(first, last)
+            looked_up = (source[:, rows], None) if ids is None else (source, ids[:, rows])
+            gates[first, last] = _inputs_by_gate(*looked_up, H)
+            states = (tensor.detach()[:, rows] for tensor in (h, c, tanh_c))
+            forward(gates[first, last], w_by_gate, h0.detach()[rows], c0.detach()[rows], *states)
+
+        ctx.parts = _parts_of_rows(B, h0.device)
+        run_parts(ctx.parts, _without_gradients(run))
+        ctx.save_for_backward(w_hh, h0, c0, h, c, tanh_c, ids, *(gates[part] for part in ctx.parts))
         ctx.table_rows = None if ids is None else source.shape[0]
         return h, c[-1].clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_h: Tensor, grad_c_last: Tensor):
-        w_hh, h0, c0, gates, h, c, tanh_c, *ids = ctx.saved_tensors
-        d_gates, dh0, dc0 = _backward(grad_h, grad_c_last, w_hh, c0, gates, c, tanh_c)
-        d_source, d_w_hh = recurrent_gradients(d_gates, h0, h, ids[0] if ids else None, ctx.table_rows)
-        return d_source, None, d_w_hh, dh0, dc0
+        w_hh, h0, c0, h, c, tanh_c, ids, *gates = (None if t is None else t.detach() for t in ctx.saved_tensors)
+        T, B, H = h.shape
+        gates_of = dict(zip(ctx.parts, gates, strict=True))
+        d_gates, dh, dc = grad_h.new_empty(T, B, 4 * H), c0.new_zeros(B, H), grad_c_last.clone()
+        w_hh_t = w_hh.t().contiguous()  # (4H, H)
+        backward = compiled(backward_loop) if h0.device.type == "cpu" else backward_loop
+
+        def run(first: int, last: int) -> None:
+            rows = slice(first, last)
+            kept = gates_of[first, last], c0[rows], c[:, rows], tanh_c[:, rows]
+            backward(grad_h[:, rows], w_hh_t, *kept, d_gates[:, rows], dh[rows], dc[rows], BLOCK_STEPS)
+
+        run_parts(ctx.parts, _without_gradients(run))
+        d_source, d_w_hh = recurrent_gradients(d_gates, h0, h, ids, ctx.table_rows)
+        return d_source, None, d_w_hh, dh, dc
+
+
+def _parts_of_rows(B: int, device: torch.device) -> list[tuple[int, int]]:
+    """Return the rows of each thread; all in one where operations would not keep to their thread."""
+    is_split = device.type == "cpu" and torchs_openmp() is not None
+    return parts_of(B, FEWEST_ROWS) if is_split else [(0, B)]
+
+
+@cache
+def compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    """Return a loop over time that runs without Python's lock; the loop itself where TorchScript is no more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(loop) if hasattr(torch.jit, "script") else loop
+
+
+def _without_gradients(run: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """PyTorch records for autograd in every new thread, whatever the one that began it does."""
+    is_inference = torch.is_inference_mode_enabled()  # its tensors may be written in that mode alone
+
+    def unrecorded(first: int, last: int) -> None:
+        with torch.inference_mode(is_inference), torch.no_grad():
+            run(first, last)
+
+    return unrecorded
 
 
 def recurrent_gradients(
@@ -75,34 +140,31 @@ def recurrent_gradients(
         ids: (T, B) where the source is a table of `table_rows` rows.
     """
     flat = d_gates.flatten(0, 1)  # (T*B, 4H)
-    h_before = torch.cat((h0.unsqueeze(0), h[:-1])).flatten(0, 1)  # (T*B, H): h_{t-1}
-    d_source = d_gates if ids is None else _scatter_rows(flat, ids.flatten(), table_rows)
-    return d_source, h_before.t() @ flat
+    d_w_hh = torch.addmm(h0.t() @ d_gates[0], h[:-1].flatten(0, 1).t(), flat[len(h0) :])
+    return d_gates if ids is None else _scatter_rows(flat, ids.flatten(), table_rows), d_w_hh
 
 
-def _forward(
-    source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return activated gates (T, 4, B, H), h, c and tanh(c), (T, B, H) each.
+def forward_loop(
+    gates: Tensor, w_by_gate: Tensor, h0: Tensor, c0: Tensor, h: Tensor, c: Tensor, tanh_c: Tensor
+) -> None:
+    """Run the forward pass: `gates` (T, 4, B, H) are the input's share of the pre-activations, then the gates.
 
-    Each gate has a matrix product of its own: four small ones at once keep several threads busier than one wide one.
+    Fills h, c and tanh_c, (T, B, H) each. Each gate has a matrix product of its own, with its part of W (4, H, H).
     """
-    gates = _inputs_by_gate(source, ids, h0.shape[-1])
-    T, _, B, H = gates.shape
-    h, c, tanh_c = (h0.new_empty(T, B, H) for _ in range(3))
-    w_by_gate = w_hh.view(H, 4, H).transpose(0, 1).contiguous()  # (4, H, H)
     h_before, c_before = h0, c0
-    for a, c_t, tanh_c_t, h_t in zip(gates, c, tanh_c, h, strict=True):
-        a.baddbmm_(h_before.expand(4, B, H), w_by_gate)
-        i, f, g, o = a
-        g.mul_(2)  # tanh(x) = 2 sigmoid(2x) - 1: one sigmoid serves all four gates, and is 4 times as fast as tanh
+    minus_one = torch.full([], -1.0, dtype=h0.dtype, device=h0.device)
+    for t in range(gates.size(0)):
+        a = gates[t]
+        i, f, g, o = a[0], a[1], a[2], a[3]
+        a.baddbmm_(h_before.expand(4, -1, -1), w_by_gate)
+        g.mul_(2.0)  # tanh(x) = 2 sigmoid(2x) - 1: one sigmoid serves all four gates, and is 4 times as fast as tanh
         a.sigmoid_()
-        g.mul_(2).sub_(1)
-        torch.mul(f, c_before, out=c_t).addcmul_(i, g)
-        torch.tanh(c_t, out=tanh_c_t)
-        torch.mul(o, tanh_c_t, out=h_t)
-        h_before, c_before = h_t, c_t
-    return gates, h, c, tanh_c
+        torch.add(minus_one, g, alpha=2.0, out=g)
+        torch.mul(f, c_before, out=c[t]).addcmul_(i, g)
+        torch.mul(c[t], 2.0, out=tanh_c[t]).sigmoid_()
+        torch.add(minus_one, tanh_c[t], alpha=2.0, out=tanh_c[t])
+        torch.mul(o, tanh_c[t], out=h[t])
+        h_before, c_before = h[t], c[t]
 
 
 def _inputs_by_gate(source: Tensor, ids: Tensor | None, H: int) -> Tensor:
@@ -113,45 +175,42 @@ def _inputs_by_gate(source: Tensor, ids: Tensor | None, H: int) -> Tensor:
     return source.reshape(-1, H).index_select(0, rows.flatten()).view(*rows.shape, H)
 
 
-def _backward(
-    grad_h: Tensor, grad_c_last: Tensor, w_hh: Tensor, c0: Tensor, gates: Tensor, c: Tensor, tanh_c: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the derivatives by the pre-activations (T, B, 4H), by h0 and by c0, (B, H) each."""
-    T, B, H = c.shape
-    d_gates = gates.new_empty(T, B, 4 * H)
-    d_by_gate = d_gates.view(T, B, 4, H)
-    by_step = grad_h, gates[:, 1], d_gates, d_by_gate[:, :, :3], d_by_gate[:, :, 3]
-    w_hh_t = w_hh.t().contiguous()  # (4H, H)
-    dh, dc = c0.new_zeros(B, H), grad_c_last.clone()  # at the head of the loop: what comes from step t+1
-    for start in reversed(range(0, T, BLOCK_STEPS)):
-        block = slice(start, min(start + BLOCK_STEPS, T))
-        factors = _local_factors(gates[block], _states_before(block, c0, c), tanh_c[block])
-        steps = zip(*(tensor[block] for tensor in by_step), *factors, strict=True)
-        for grad_h_t, f, da, da_ifg, da_o, da_per_dc, dc_per_dh, da_o_per_dh in reversed(list(steps)):
-            dh.add_(grad_h_t)
-            torch.mul(dh, da_o_per_dh, out=da_o)
-            dc.addcmul_(dh, dc_per_dh)
-            torch.mul(dc.unsqueeze(1), da_per_dc, out=da_ifg)
-            torch.mm(da, w_hh_t, out=dh)
-            dc.mul_(f)
-    return d_gates, dh, dc
+def backward_loop(
+    grad_h: Tensor,
+    w_hh_t: Tensor,
+    gates: Tensor,
+    c0: Tensor,
+    c: Tensor,
+    tanh_c: Tensor,
+    d_gates: Tensor,
+    dh: Tensor,
+    dc: Tensor,
+    block_steps: int,
+) -> None:
+    """Run the backward pass: fills d_gates (T, B, 4H).
 
-
-def _states_before(steps: slice, first: Tensor, states: Tensor) -> Tensor:
-    """Return the states before the given steps; `first` (B, H) is the one before `states` (T, B, H)."""
-    earlier = states[max(steps.start - 1, 0) : steps.stop - 1]
-    return earlier if steps.start else torch.cat((first.unsqueeze(0), earlier))
-
-
-def _local_factors(gates: Tensor, c_before: Tensor, tanh_c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for a block of K steps, da_{i,f,g}/dc (K, B, 3, H), dc/dh and da_o/dh, (K, B, H) each."""
-    i, f, g, o = gates.unbind(1)
-    da_per_dc = gates.new_empty(*i.shape[:2], 3, i.shape[2])
-    torch.mul(i - i * i, g, out=da_per_dc[:, :, 0])
-    torch.mul(f - f * f, c_before, out=da_per_dc[:, :, 1])
-    torch.mul(1 - g * g, i, out=da_per_dc[:, :, 2])
-    h = o * tanh_c
-    return da_per_dc, torch.addcmul(o, h, tanh_c, value=-1), torch.addcmul(h, h, o, value=-1)
+    dh and dc (B, H) hold at the head of the loop what comes from step t+1, at the end the derivatives by h0 and c0.
+    A number times s(1-s) or 1-u^2 is what PyTorch calls the backward pass of a sigmoid or tanh: one pass over memory.
+    """
+    T, B, H = grad_h.size(0), grad_h.size(1), grad_h.size(2)
+    for last in range(T, 0, -block_steps):
+        first = max(last - block_steps, 0)
+        i, f, g, o = gates[first:last].unbind(1)
+        c_before = c[first - 1 : last - 1] if first > 0 else torch.cat((c0.unsqueeze(0), c[: last - 1]))
+        da_per_dc = torch.empty([last - first, B, 3, H], dtype=f.dtype, device=f.device)
+        torch.ops.aten.sigmoid_backward(g, i, grad_input=da_per_dc[:, :, 0])
+        torch.ops.aten.sigmoid_backward(c_before, f, grad_input=da_per_dc[:, :, 1])
+        torch.ops.aten.tanh_backward(i, g, grad_input=da_per_dc[:, :, 2])
+        dc_per_dh = torch.ops.aten.tanh_backward(o, tanh_c[first:last])
+        da_o_per_dh = torch.ops.aten.sigmoid_backward(tanh_c[first:last], o)
+        for t in range(last - 1, first - 1, -1):
+            da = d_gates[t].view(B, 4, H)
+            dh.add_(grad_h[t])
+            torch.mul(dh, da_o_per_dh[t - first], out=da[:, 3])
+            dc.addcmul_(dh, dc_per_dh[t - first])
+            torch.mul(dc.unsqueeze(1), da_per_dc[t - first], out=da[:, :3])
+            torch.mm(d_gates[t], w_hh_t, out=dh)
+            dc.mul_(f[t - first])
 
 
 def _scatter_rows(values: Tensor, ids: Tensor, rows: int) -> Tensor:

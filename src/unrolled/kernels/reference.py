@@ -10,7 +10,8 @@ Hochreiter and Schmidhuber 1997 (https://doi.org/10.1162/neco.1997.9.8.1735), fo
 import torch
 from torch import Tensor
 
-from unrolled.kernels.contract import KernelInput, split_gates
+from unrolled.kernels.contract import Dense, KernelInput, split_gates
+from unrolled.kernels.softmax import summed_cross_entropy
 
 
 def lstm_step(pre_activations: Tensor, w_hh: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,9 +43,14 @@ class ReferenceKernel:
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
+        inputs = inputs.projected() if isinstance(inputs, Dense) else inputs
         h, c = h0, c0
         outputs = []
         for t in range(inputs.steps):
             h, c = lstm_step(inputs.at(t), w_hh, h, c)
             outputs.append(h)
         return torch.stack(outputs), h, c
+
+    def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        """See `Kernel.summed_cross_entropy`."""
+        return summed_cross_entropy(h, weight, bias, targets)

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unrolled.kernels import Kernel, KernelInput, Projected, TableLookup
+from unrolled.kernels import Dense, Kernel, KernelInput, TableLookup
 from unrolled.kernels.contract import split_gates
 
 FORGET_BIAS = 1.0  # starts by remembering (Gers et al. 2000; Jozefowicz et al. 2015)
@@ -45,10 +45,9 @@ class LSTMLayer(nn.Module):
         with torch.no_grad():
             self.bias[hidden_size : 2 * hidden_size] = FORGET_BIAS
 
-    def project(self, x: Tensor) -> Projected:
-        """Return the pre-activations of a dense input x (T, B, I)."""
-        T, B, _ = x.shape
-        return Projected(torch.addmm(self.bias, x.flatten(0, 1), self.w_ih).view(T, B, -1))
+    def project(self, x: Tensor) -> Dense:
+        """Return the pre-activations of a dense input x (T, B, I), as the product that they are."""
+        return Dense(x, self.w_ih, self.bias)
 
     def tabulate(self, embedding: Tensor, ids: Tensor) -> TableLookup:
         """Return the pre-activations of embedded tokens as a table: embedding (V, I), ids (T, B)."""

@@ -18,7 +18,6 @@ from unrolled.config import ModelSettings
 from unrolled.kernels import Kernel, KernelInput, select_kernel
 from unrolled.nn.dropout import drop
 from unrolled.nn.layer import LSTMLayer
-from unrolled.nn.softmax import summed_cross_entropy
 from unrolled.nn.state import State
 
 TIED_BOUND = 0.1
@@ -114,7 +113,8 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """Return the summed cross-entropy in nats of targets (B, T) after inputs (B, T), and the new state."""
         h, state = self.hidden(inputs.t(), state, generator)
-        return summed_cross_entropy(h.flatten(0, 1), self.output_matrix, self.output_bias, targets.t().flatten()), state
+        end = self.output_matrix, self.output_bias, targets.t().flatten()
+        return self.kernel.summed_cross_entropy(h.flatten(0, 1), *end), state
 
     def parameter_count(self) -> int:
         """Return the number of trained numbers."""

@@ -42,7 +42,7 @@ def unwritable(path: Path, error: OSError) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
             f"The disk is full: {path.name} could not be written in {path.parent}; what was saved before is still "
-            "there. Make room, then go on with: unrolled train --resume."
+            "there. Make room, then try again; a training goes on with: unrolled train --resume."
         )
     return UserError(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions.")
 

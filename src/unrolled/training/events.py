@@ -25,6 +25,8 @@ class Started:
     device_reason: str
     kernel: str
     kernel_reason: str
+    precision: str
+    precision_reason: str
     threads: int
     parameters: int
     vocabulary_size: int

@@ -15,8 +15,9 @@ from unrolled.data import Corpus, open_cached, prepare_corpus
 from unrolled.errors import UserError
 from unrolled.runs import Checkpoint, RunConfig, RunFolder, alone_in, read_checkpoint
 from unrolled.text import Tokenizer
+from unrolled.training.computing import check_machine
 from unrolled.training.events import Finished, Listener, ignore
-from unrolled.training.start import check_machine, run_job
+from unrolled.training.start import run_job
 from unrolled.training.trainer import TrainingState
 
 STEPS_WITHOUT_LIMIT = 10**9

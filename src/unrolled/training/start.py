@@ -17,9 +17,7 @@ import torch
 from unrolled.config import Settings, make_settings, settings_from_values
 from unrolled.data import Corpus, RandomWindows, Streams, fit_to_text, prepare_corpus
 from unrolled.errors import UserError
-from unrolled.kernels import available_kernels, select_kernel
-from unrolled.kernels.native import native_status
-from unrolled.nn import LanguageModel, choose_device
+from unrolled.nn import LanguageModel
 from unrolled.runs import (
     Checkpoint,
     RunConfig,
@@ -32,6 +30,7 @@ from unrolled.runs import (
 )
 from unrolled.runs.weights import file_sha256
 from unrolled.text import Tokenizer
+from unrolled.training.computing import check_machine, choose_machine
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
 from unrolled.training.memory import keep_freed_memory
 from unrolled.training.trainer import Job, Trainer
@@ -127,21 +126,21 @@ def run_job(
     settings = config.settings
     for note in (*config.warnings, *corpus.notes):
         listener(Note(note))
-    choice = choose_device(settings.training.device)
-    kernel = select_kernel(settings.training.kernel, choice.device.type)
+    machine = choose_machine(settings, checkpoint)
+    device, kernel = machine.device.device, machine.kernel.kernel
     if settings.training.threads:
         torch.set_num_threads(settings.training.threads)
     keep_freed_memory()
     model = LanguageModel(
-        settings.model, config.vocabulary_size, torch.Generator().manual_seed(settings.training.seed), kernel.kernel
+        settings.model, config.vocabulary_size, torch.Generator().manual_seed(settings.training.seed), kernel
     )
     if weights is not None:
         model.load_state_dict(weights)
-    model.to(choice.device)
+    model.to(device)
     batcher, note = _batcher(corpus, settings)
     if note is not None:
         listener(Note(note))
-    about = {**about, "threads": torch.get_num_threads()}
+    about = {**about, **machine.noted()}
     _warn_of_other_threads(checkpoint, listener)
     trainer = Trainer(
         Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint
@@ -151,10 +150,12 @@ def run_job(
             step=trainer.at.step,
             steps=settings.training.steps,
             minutes=settings.training.minutes,
-            device=str(choice.device),
-            device_reason=choice.reason,
-            kernel=kernel.kernel.name,
-            kernel_reason=kernel.reason,
+            device=str(device),
+            device_reason=machine.device.reason,
+            kernel=kernel.name,
+            kernel_reason=machine.kernel.reason,
+            precision=machine.precision.precision,
+            precision_reason=machine.precision.reason,
             threads=torch.get_num_threads(),
             parameters=model.parameter_count(),
             vocabulary_size=config.vocabulary_size,
@@ -171,14 +172,6 @@ def run_job(
     write_card(folder.card, folder.name, config, model.parameter_count(), finished.best)
     listener(finished)
     return finished
-
-
-def check_machine(settings: Settings) -> None:
-    """Tell of a missing GPU or kernel before the text is read and a run begun."""
-    choose_device(settings.training.device)
-    name = settings.training.kernel
-    if name != "auto" and name not in available_kernels():
-        raise UserError(f"The kernel {name} is not available here ({native_status()}); use --set training.kernel=auto.")
 
 
 def _batcher(corpus: Corpus, settings: Settings) -> tuple[RandomWindows | Streams, str | None]:

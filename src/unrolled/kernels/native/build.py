@@ -15,8 +15,10 @@ import sysconfig
 from pathlib import Path
 
 FLAGS = ["-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno"]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"]
 X86_VARIANTS = {
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+    "avx512bf16": [*AVX512, "-mavx512bf16"],
+    "avx512": AVX512,
     "avx2": ["-mavx2", "-mfma"],
 }
 TIMEOUT_SECONDS = 120
@@ -52,7 +54,7 @@ def _compiler() -> list[str] | None:
 def _compile(compiler: list[str], sources: list[Path], library: Path, flags: list[str]) -> Path:
     """Compile beside the library and move it there: a process that has the old one open keeps it whole."""
     unfinished = library.with_suffix(f".{os.getpid()}.so")
-    command = [*compiler, *FLAGS, *flags, *map(str, sources), "-o", str(unfinished)]
+    command = [*compiler, *FLAGS, *flags, *map(str, sources), "-o", str(unfinished), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     if done.returncode:
         unfinished.unlink(missing_ok=True)

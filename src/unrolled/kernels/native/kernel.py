@@ -1,9 +1,9 @@
-"""The native kernel as a node of autograd's graph: float32 on the CPU; anything else goes to the fused kernel.
+"""The native kernel as nodes of autograd's graph: float32 on the CPU; anything else goes to the fused kernel.
 
 The derivation is that of `unrolled.kernels.fused`. For the backward pass it keeps 6 H numbers a row and time step: the
-four gates, the cell state and the hidden state.
+four gates, the cell state and the hidden state; in bfloat16, where that is the precision, else in float32.
 
-T: steps, B: rows, H: hidden size, V: rows of a table.
+T: steps, B: rows, I: input size, H: hidden size, V: rows of a table, N: tokens.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import KernelInput, TableLookup
-from unrolled.kernels.fused import FusedKernel, recurrent_gradients
-from unrolled.kernels.native.library import native_library, on_all_rows, packed, pointer
+from unrolled.kernels.contract import KernelInput, Projected, TableLookup
+from unrolled.kernels.fused import FusedKernel
+from unrolled.kernels.native.gradients import DenseGradient, GivenGradient, TableGradient, backward
+from unrolled.kernels.native.library import native_library
+from unrolled.kernels.native.operands import COLUMNS_BY_GATES, Operands, operands
+from unrolled.kernels.native.softmax import native_cross_entropy
+from unrolled.kernels.threads import in_parts
 
 KEPT_NUMBERS = 6  # a unit, row and step, for the backward pass
 WIDEST = 64  # units to which the packed W is rounded up
@@ -24,38 +28,73 @@ FLOAT_BYTES = 4
 
 
 class NativeKernel:
-    """The recurrence in C, each thread with its own rows of the batch; see `lstm.c`."""
+    """The recurrence in C, each thread with its own rows of the batch; see `lstm.c`.
+
+    Args:
+        precision: of the operands of products while training, `float32` or `bfloat16`. Sums, the cell state, the
+            states' derivatives and the weights are float32 in both; without gradients everything is.
+    """
 
     name = "native"
 
-    def __init__(self) -> None:
+    def __init__(self, precision: str = "float32") -> None:
+        self.precision = precision
         self._otherwise = FusedKernel()
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
-        source = inputs.table if isinstance(inputs, TableLookup) else inputs.values
-        if native_library() is None or any(_is_foreign(tensor) for tensor in (source, w_hh, h0, c0)):
+        source, ids, w_ih, bias = _parts(inputs)
+        weights = (w_hh,) if w_ih is None else (w_hh, w_ih, bias)
+        if native_library() is None or any(_is_foreign(tensor) for tensor in (source, h0, c0, *weights)):
             return self._otherwise.run(inputs, w_hh, h0, c0)
-        ids = _checked(inputs.ids, len(source)) if isinstance(inputs, TableLookup) else None
-        _check_shapes(source, ids, w_hh, h0, c0)
-        h, c_last = _Recurrence.apply(source, ids, w_hh, h0, c0)
+        ids = None if ids is None else _checked(ids, len(source))
+        _check_shapes(source, ids, w_ih, bias, w_hh, h0, c0)
+        h, c_last = _Recurrence.apply(self._operands(source, *weights), source, ids, w_ih, bias, w_hh, h0, c0)
         return h, h[-1], c_last
+
+    def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        """See `Kernel.summed_cross_entropy`."""
+        tensors = h, weight, bias
+        is_trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        if native_library() is None or not is_trained or any(_is_foreign(tensor) for tensor in tensors):
+            return self._otherwise.summed_cross_entropy(h, weight, bias, targets)
+        return native_cross_entropy(self._operands(*tensors), h, weight, bias, targets)
+
+    def _operands(self, *tensors: Tensor) -> Operands:
+        is_trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        return operands(self.precision if is_trained else "float32")
+
+
+def _parts(inputs: KernelInput) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Return source, ids, W_ih and bias: a table and ids, or an input and its weights, or pre-activations alone."""
+    if isinstance(inputs, TableLookup):
+        return inputs.table, inputs.ids, None, None
+    if isinstance(inputs, Projected):
+        return inputs.values, None, None, None
+    return inputs.x, None, inputs.w_ih, inputs.bias
 
 
 def _is_foreign(tensor: Tensor) -> bool:
     return tensor.dtype != torch.float32 or tensor.device.type != "cpu"
 
 
-def _check_shapes(source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor) -> None:
+def _check_shapes(
+    source: Tensor, ids: Tensor | None, w_ih: Tensor | None, bias: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor
+) -> None:
     """Raise a ValueError where the shapes do not belong together: C would read beyond a tensor's end."""
-    H, B = w_hh.shape[0], (source if ids is None else ids).shape[1]
-    shapes = {"w_hh": w_hh.shape, "the inputs' last size": source.shape[-1:], "h0": h0.shape, "c0": c0.shape}
-    expected = {"w_hh": (H, 4 * H), "the inputs' last size": (4 * H,), "h0": (B, H), "c0": (B, H)}
-    wrong = [f"{name} is {tuple(s)}, not {expected[name]}" for name, s in shapes.items() if tuple(s) != expected[name]]
+    (T, B), H = (source if ids is None else ids).shape[:2], w_hh.shape[0]
+    shapes = {"w_hh": (w_hh.shape, (H, 4 * H)), "h0": (h0.shape, (B, H)), "c0": (c0.shape, (B, H))}
+    if w_ih is None:
+        shapes["the input"] = source.shape, (T, B, 4 * H) if ids is None else (len(source), 4 * H)
+    else:
+        shapes["the input"] = source.shape, (T, B, source.shape[-1])
+        shapes |= {"w_ih": (w_ih.shape, (source.shape[-1], 4 * H)), "the bias": (bias.shape, (4 * H,))}
+    if ids is not None:
+        shapes["ids"] = ids.shape, (T, B)
+    wrong = [f"{name} is {tuple(has)}, not {needed}" for name, (has, needed) in shapes.items() if tuple(has) != needed]
     if wrong:
         raise ValueError("; ".join(wrong))
-    T = (source if ids is None else ids).shape[0]
-    if max(T * B * KEPT_NUMBERS, 4 * (H + WIDEST)) * H * FLOAT_BYTES > sys.maxsize:
+    if max(T * B * KEPT_NUMBERS, 4 * (H + WIDEST)) * (H + WIDEST) * FLOAT_BYTES > sys.maxsize:
         raise ValueError(f"{T} steps of {B} rows of {H} units take more bytes than there are addresses for; use fewer")
 
 
@@ -67,32 +106,46 @@ def _checked(ids: Tensor, rows: int) -> Tensor:
 
 
 class _Recurrence(torch.autograd.Function):
-    """`source` is (T, B, 4H), or a table (V, 4H) that `ids` (T, B) look up."""
+    """A layer as one node: `source` is a table (V, 4H) for ids (T, B), an input (T, B, I) for w_ih, or (T, B, 4H)."""
 
     @staticmethod
-    def forward(ctx, source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
-        T, B = (source if ids is None else ids).shape[:2]
-        H = w_hh.shape[0]
-        library = native_library()
-        source, h0, c0 = source.contiguous(), h0.contiguous(), c0.contiguous()
-        gates, h, c = (source.new_empty(T, B, width) for width in (4 * H, H, H))
-        w = packed(library, w_hh, transposed=False)
-        arrays = [pointer(tensor) for tensor in (source, ids, w, h0, c0, gates, h, c)]
-        on_all_rows(B, lambda first, last: library.lstm_forward(T, B, H, first, last, *arrays))
-        ctx.save_for_backward(w_hh, h0, c0, gates, h, c, *(() if ids is None else (ids,)))
-        ctx.table_rows = None if ids is None else source.shape[0]
-        return h, c[-1].clone()
+    def forward(ctx, kind: Operands, source, ids, w_ih, bias, w_hh, h0, c0) -> tuple[Tensor, Tensor]:
+        (T, B), H = (source if ids is None else ids).shape[:2], w_hh.shape[0]
+        x = None if w_ih is None else kind.of(source.flatten(0, 1))
+        pre = kind.grouped(source) if x is None else _input_product(kind, x, w_ih, bias)
+        h0_operands, c_first = kind.of(h0), kind.grouped_state(c0)
+        G, VL = kind.groups(H), kind.vector_length
+        gates, cells, states = kind.empty(T, G, B, 4, VL), kind.empty(T, G, B, VL), kind.empty(T, B, kind.even(H))
+        h = states if kind.precision == "float32" else torch.empty(T, B, H)
+        c, w = c_first.clone(), kind.pack(w_hh, COLUMNS_BY_GATES, H)
+
+        def run(first: int, last: int) -> None:
+            scratch = kind.empty(kind.call("lstm_scratch", last - first, kind.even(H)))
+            arrays = pre, ids, w.panels, h0_operands, gates, cells, states, h, c, scratch
+            kind.call("lstm_forward", T, B, H, first, last, *arrays)
+
+        in_parts(B, run, T * 4 * H * H)
+        ctx.save_for_backward(w_hh, h0_operands, c_first, gates, cells, states, ids, x, w_ih)
+        ctx.kind, ctx.table_rows = kind, None if ids is None else source.shape[0]
+        return h, kind.ungrouped_state(c, H)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_h: Tensor, grad_c_last: Tensor):
-        w_hh, h0, c0, gates, h, c, *ids = ctx.saved_tensors
-        T, B, H = h.shape
-        library = native_library()
-        grad_h, w = grad_h.contiguous(), packed(library, w_hh, transposed=True)
-        d_gates, dh = torch.empty_like(gates), torch.zeros_like(h0)
-        dc = grad_c_last.clone(memory_format=torch.contiguous_format)
-        arrays = [pointer(tensor) for tensor in (grad_h, w, gates, c, c0, dh, dc, d_gates)]
-        on_all_rows(B, lambda first, last: library.lstm_backward(T, B, H, first, last, *arrays))
-        d_source, d_w_hh = recurrent_gradients(d_gates, h0, h, ids[0] if ids else None, ctx.table_rows)
-        return d_source, None, d_w_hh, dh, dc
+        kind: Operands = ctx.kind
+        w_hh, *kept, ids, x, w_ih = ctx.saved_tensors
+        T, B, H = grad_h.shape
+        if ids is not None:
+            source = TableGradient(kind, ids, ctx.table_rows, H)
+        elif x is not None:
+            source = DenseGradient(kind, x, w_ih, B)
+        else:
+            source = GivenGradient(kind, T, B, H)
+        d_w_hh, dh0, dc0 = backward(kind, grad_h.contiguous(), grad_c_last, w_hh, tuple(kept), source)
+        d_source, d_w_ih, d_bias = source.result()
+        return None, d_source, None, d_w_ih, d_bias, d_w_hh, dh0, dc0
+
+
+def _input_product(kind: Operands, x: Tensor, w_ih: Tensor, bias: Tensor) -> Tensor:
+    """Return the grouped pre-activations (T*B, P) of an input (T*B, I')."""
+    return kind.product(x, kind.pack(w_ih, COLUMNS_BY_GATES, w_ih.shape[1] // 4), kind.grouped(bias))

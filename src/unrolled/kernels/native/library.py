@@ -1,23 +1,19 @@
 """The compiled kernel: which variant suits this processor, and calling it through `ctypes`.
 
-A call lets go of Python's lock, so the threads of a small pool take their own rows of the batch through all time steps
-at the same time; they never wait for each other before the end.
+A call lets go of Python's lock, so threads take their own rows of the batch at the same time.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 LIBRARIES = Path(__file__).parent / "libraries"
-FASTEST_FIRST = (("avx512", 2), ("avx2", 1), ("portable", 0))  # variant, the processor level that it needs
+# variant, and the processor level that it needs
+FASTEST_FIRST = (("avx512bf16", 3), ("avx512", 2), ("avx2", 1), ("portable", 0))
 _SIZE, _POINTER = ctypes.c_size_t, ctypes.c_void_p
 
 
@@ -42,36 +38,9 @@ def native_status() -> str:
     return f"compiled C, {Path(library._name).stem}"
 
 
-def packed(library: ctypes.CDLL, w_hh: Tensor, transposed: bool) -> Tensor:
-    """Return W_hh (H, 4H), or its transpose, in the order in which the kernel reads it."""
-    suffix = "_transposed" if transposed else ""
-    H = w_hh.shape[0]
-    out = w_hh.new_empty(getattr(library, f"lstm_packed{suffix}_size")(H))
-    getattr(library, f"lstm_pack{suffix}")(H, pointer(w_hh.contiguous()), pointer(out))
-    return out
-
-
 def pointer(tensor: Tensor | None) -> int | None:
     """Return the address of a tensor's first number; null for none."""
     return None if tensor is None else tensor.data_ptr()
-
-
-def on_all_rows(rows: int, run: Callable[[int, int], None], least: int = 1) -> None:
-    """Call `run(first, last)` on parts of at least `least` rows, one part a thread, and wait for all of them."""
-    if rows == 0:
-        return
-    threads = max(1, min(rows // least, torch.get_num_threads()))
-    borders = [rows * k // threads for k in range(threads + 1)]
-    parts = list(pairwise(borders))
-    others = [_pool(threads - 1).submit(run, *part) for part in parts[1:]] if threads > 1 else []
-    run(*parts[0])
-    for other in others:
-        other.result()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="unrolled-native")
 
 
 @cache
@@ -83,18 +52,39 @@ def _open(name: str) -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(path))
     except OSError:
         return None  # built for another system
-    for size in (library.lstm_packed_size, library.lstm_packed_transposed_size):
-        size.restype, size.argtypes = _SIZE, [_SIZE]
-    for pack in (library.lstm_pack, library.lstm_pack_transposed):
-        pack.restype, pack.argtypes = None, [_SIZE, _POINTER, _POINTER]
-    library.lstm_forward.restype, library.lstm_forward.argtypes = None, [_SIZE] * 5 + [_POINTER] * 8
-    library.lstm_backward.restype, library.lstm_backward.argtypes = None, [_SIZE] * 5 + [_POINTER] * 8
-    library.lstm_processor_level.restype = ctypes.c_int
     try:
+        for kind in ("float32", "bfloat16"):
+            _declare_training(library, kind)
         _declare_decoding(library)
     except AttributeError:
-        return None  # built before there was `decode.c`
+        return None  # built from other C files than these
+    library.lstm_processor_level.restype = ctypes.c_int
+    library.lstm_vector_length.restype = _SIZE
     return library
+
+
+def _declare_training(library: ctypes.CDLL, kind: str) -> None:
+    """Declare the functions for operands of one kind: what each returns, and its sizes and pointers."""
+    signatures = {
+        "packed_groups": (_SIZE, [_SIZE]),
+        "packed_size": (_SIZE, [_SIZE] * 2),
+        "pack": (None, [_SIZE] * 2 + [ctypes.c_int] + [_SIZE] * 3 + [_POINTER] + [_SIZE] * 2 + [_POINTER]),
+        "operands": (None, [_SIZE] * 3 + [_POINTER] * 2),
+        "product_scratch": (_SIZE, [_SIZE]),
+        "product": (None, [_SIZE] * 4 + [_POINTER] * 5),
+        "transposed_product_scratch": (_SIZE, [_SIZE]),
+        "transposed_product": (None, [_SIZE] * 5 + [_POINTER, _SIZE] * 2 + [_POINTER] * 2),
+        "scatter": (None, [_SIZE] * 4 + [_POINTER] * 3),
+        "cross_entropy_logits": (_SIZE, [_SIZE]),
+        "cross_entropy_scratch": (_SIZE, [_SIZE] * 2),
+        "cross_entropy": (ctypes.c_double, [_SIZE] * 4 + [_POINTER] * 9),
+        "lstm_scratch": (_SIZE, [_SIZE] * 2),
+        "lstm_forward": (None, [_SIZE] * 5 + [_POINTER] * 10),
+        "lstm_backward": (None, [_SIZE] * 5 + [_POINTER] * 9),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, f"{name}_{kind}")
+        function.restype, function.argtypes = result, arguments
 
 
 def _declare_decoding(library: ctypes.CDLL) -> None:

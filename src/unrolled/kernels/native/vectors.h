@@ -10,8 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(UNROLLED_WIDE) /* WIDE: for tests, the widest vectors on any processor */
 #define VL 16
 #define MR 6
 #elif defined(__AVX2__)
@@ -41,11 +44,22 @@ static inline void store_n(float *p, vec v, size_t n) { memcpy(p, &v, n * sizeof
 static inline vec load_edge(const float *p, size_t n) { return n >= VL ? load(p) : load_n(p, n); }
 static inline void store_edge(float *p, vec v, size_t n) { if (n >= VL) store(p, v); else store_n(p, v, n); }
 
+/* x between two bounds; a NaN stays one. */
+static inline vec bounded(vec x, float least, float most) {
+#if VL == 16 && defined(__AVX512F__)
+    return (vec)_mm512_max_ps((__m512)splat(least), _mm512_min_ps((__m512)splat(most), (__m512)x));
+#elif VL == 8
+    return (vec)_mm256_max_ps((__m256)splat(least), _mm256_min_ps((__m256)splat(most), (__m256)x));
+#else
+    x = select_(x > most, splat(most), x);
+    return select_(x < least, splat(least), x);
+#endif
+}
+
 /* exp(x) = 2^n exp(r), r = x - n ln 2 in [-ln2/2, ln2/2], exp(r) by its Taylor polynomial of degree 7 (error below 1 ulp). */
 static inline vec exp_(vec x) {
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    x = select_(x > 88.0f, splat(88.0f), x);
-    x = select_(x < -87.0f, splat(-87.0f), x);
+    x = bounded(x, -87.0f, 88.0f);
     vec n = (x * 1.44269504f + shift) - shift;
     vec r = x - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
@@ -61,14 +75,12 @@ static inline vec exp_(vec x) {
     return p * (vec)((bits + 127) << 23);
 }
 static inline vec sigmoid_(vec x) {
-    vec bad = x - x; /* NaN where x is not finite... 0 elsewhere */
-    vec s = 1.0f / (1.0f + exp_(-x));
-    return select_(x == x, s, bad);
+    return 1.0f / (1.0f + exp_(-x));
 }
 static inline vec tanh_(vec x) { return 2.0f * sigmoid_(2.0f * x) - 1.0f; }
 
 /* acc[m][0..3] += x[m] (K,) @ panel (K, 4 VL), for `rows` rows. Unrolled, so that the sums stay in registers. */
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #define PRODUCT(rows)                                                                                                  \
     static inline void product_##rows(size_t K, const float *const *x, const float *panel, vec acc[][4]) {             \
         vec s[rows][4];                                                                                                \

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from unrolled.nn import softmax
-from unrolled.nn.softmax import IGNORED, summed_cross_entropy
+from unrolled.kernels import softmax
+from unrolled.kernels.softmax import IGNORED, summed_cross_entropy
 
 N, H, V = 23, 5, 7
 

@@ -1,0 +1,132 @@
+"""What becomes of the derivatives by the pre-activations, a block of time steps at a time.
+
+They are used where they are made: a block is still in the processor's cache when it is multiplied with the states for
+the weights' derivatives, and with the input's; all steps' are never in memory at once.
+
+T: steps, B: rows, I: input size, H: hidden size, P: grouped gates, V: rows of a table.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from unrolled.kernels.native.operands import ROWS_BY_GATES, Operands
+from unrolled.kernels.threads import in_parts
+
+BLOCK_NUMBERS = 2**22  # derivatives of a block: 16 MiB in float32
+
+
+class SourceGradient(Protocol):
+    """Sums up the derivatives by what the pre-activations came from."""
+
+    def add(self, block: slice, d_gates: Tensor) -> None:
+        """Take the derivatives (steps * B, P) of a block of steps."""
+
+    def result(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the derivatives by the source, and by W_ih and the bias where the source is a dense input."""
+
+
+class TableGradient:
+    """By a table (V, 4H): the rows of the tokens that looked up the same one are added."""
+
+    def __init__(self, kind: Operands, ids: Tensor, rows: int, H: int) -> None:
+        self.kind, self.ids, self.H = kind, ids, H
+        self.table = torch.zeros(rows, kind.grouped_size(H))
+
+    def add(self, block: slice, d_gates: Tensor) -> None:
+        """See `SourceGradient`."""
+        self.kind.add_scattered(self.table, d_gates, self.ids[block].flatten())
+
+    def result(self) -> tuple[Tensor, None, None]:
+        """See `SourceGradient`."""
+        return self.kind.ungrouped(self.table, self.H), None, None
+
+
+class DenseGradient:
+    """By an input (T, B, I), its weights and the bias."""
+
+    def __init__(self, kind: Operands, x: Tensor, w_ih: Tensor, B: int) -> None:
+        self.kind, self.x, self.B, self.H = kind, x, B, w_ih.shape[1] // 4
+        self.w = kind.pack(w_ih.t(), ROWS_BY_GATES, self.H)
+        self.d_x = torch.empty(x.shape[0], w_ih.shape[0])
+        self.d_w_ih = kind.zeros_by_group(w_ih.shape[0], self.w.K)
+        self.d_bias = torch.zeros(self.w.K)
+
+    def add(self, block: slice, d_gates: Tensor) -> None:
+        """See `SourceGradient`."""
+        rows = slice(block.start * self.B, block.stop * self.B)
+        self.kind.product(d_gates, self.w, out=self.d_x[rows])
+        self.kind.add_transposed_product(self.d_w_ih, self.x[rows], d_gates, self.w.K)
+        self.d_bias += d_gates.sum(0, dtype=torch.float32)
+
+    def result(self) -> tuple[Tensor, Tensor, Tensor]:
+        """See `SourceGradient`."""
+        d_w_ih = self.kind.side_by_side(self.d_w_ih, self.w.K)
+        d_x = self.d_x.view(-1, self.B, self.d_x.shape[1])
+        return d_x, self.kind.ungrouped(d_w_ih, self.H), self.kind.ungrouped(self.d_bias, self.H)
+
+
+class GivenGradient:
+    """By pre-activations (T, B, 4H) that were given as they are."""
+
+    def __init__(self, kind: Operands, T: int, B: int, H: int) -> None:
+        self.kind, self.d_source = kind, torch.empty(T, B, 4 * H)
+
+    def add(self, block: slice, d_gates: Tensor) -> None:
+        """See `SourceGradient`."""
+        part = self.d_source[block]
+        part.copy_(self.kind.ungrouped(d_gates.float(), part.shape[-1] // 4).view_as(part))
+
+    def result(self) -> tuple[Tensor, None, None]:
+        """See `SourceGradient`."""
+        return self.d_source, None, None
+
+
+def backward(
+    kind: Operands,
+    grad_h: Tensor,
+    grad_c_last: Tensor,
+    w_hh: Tensor,
+    kept: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    source: SourceGradient,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Go back through all steps and return the derivatives by W_hh, h0 and c0.
+
+    Args:
+        kind: of the operands.
+        grad_h: derivative by the hidden states, (T, B, H).
+        grad_c_last: by the last cell state, (B, H).
+        w_hh: recurrent weights, (H, 4H).
+        kept: of the forward pass: h0 as operands, c0 (G, B, VL), gates, cells and states.
+        source: takes the derivatives by the pre-activations.
+    """
+    h0, c0, gates, cells, states = kept
+    (T, B, H), w = grad_h.shape, kind.pack(w_hh.t(), ROWS_BY_GATES, w_hh.shape[0])
+    steps = max(1, min(T, BLOCK_NUMBERS // max(1, B * w.K)))
+    d_gates, d_w_hh = kind.empty(steps, B, w.K), kind.zeros_by_group(H, w.K)
+    dh, dc = torch.zeros(B, H), kind.grouped_state(grad_c_last)
+    for start in reversed(range(0, T, steps)):
+        block = slice(start, min(start + steps, T))
+        c_before = cells[start - 1].float() if start else c0
+        count = block.stop - start
+        _block_backward(kind, w.panels, grad_h[block], gates[block], cells[block], c_before, dh, dc, d_gates)
+        flat = d_gates[:count].flatten(0, 1)  # (steps * B, P)
+        source.add(block, flat)
+        earlier = states[max(start - 1, 0) : block.stop - 1].flatten(0, 1)
+        kind.add_transposed_product(d_w_hh, earlier, flat[0 if start else B :], w.K)
+    kind.add_transposed_product(d_w_hh, h0, d_gates[0], w.K)
+    return kind.ungrouped(kind.side_by_side(d_w_hh, w.K), H), dh, kind.ungrouped_state(dc, H)
+
+
+def _block_backward(kind: Operands, w: Tensor, grad_h: Tensor, *arrays: Tensor) -> None:
+    """Go back through a block of steps, each thread with its own rows; fills dh, dc and d_gates, the last arrays."""
+    (T, B, H), P = grad_h.shape, arrays[-1].shape[-1]
+
+    def run(first: int, last: int) -> None:
+        scratch = kind.empty(kind.call("lstm_scratch", last - first, P))
+        kind.call("lstm_backward", T, B, H, first, last, grad_h, w, *arrays, scratch)
+
+    in_parts(B, run, T * P * H)

@@ -1,0 +1,172 @@
+"""The C functions for operands of one kind, float32 or bfloat16, on tensors; see the headers beside this file.
+
+"Grouped": four gates of VL units side by side, and then those of the next VL units, with zeros beyond the last unit; P
+numbers for H units, a multiple of 4 VL. "Operands": a matrix (M, K') of the kind, K' being K made even for bfloat16.
+M: rows, K: inner size, N: columns, H: hidden size, G: groups of VL units.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unrolled.kernels.native.library import native_library, pointer
+from unrolled.kernels.threads import in_parts
+
+GATES = 4
+MOVED = 16  # multiplications that take as long as to move a number from one place to another
+PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A float32 matrix (K, N) in the order in which the products read it."""
+
+    panels: Tensor
+    K: int
+    N: int
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Products, and what else there is for operands of one kind."""
+
+    library: ctypes.CDLL
+    precision: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The kind of the operands."""
+        return DTYPES[self.precision]
+
+    @property
+    def vector_length(self) -> int:
+        """VL: units of a gate that stand side by side."""
+        return self.library.lstm_vector_length()
+
+    def call(self, name: str, *arguments: int | Tensor | None) -> int | float | None:
+        """Call the C function of that name for this kind; tensors are passed as pointers."""
+        plain = (pointer(a) if isinstance(a, Tensor) else a for a in arguments)
+        return getattr(self.library, f"{name}_{self.precision}")(*plain)
+
+    def empty(self, *shape: int) -> Tensor:
+        """Return uninitialised operands."""
+        return torch.empty(shape, dtype=self.dtype)
+
+    def even(self, size: int) -> int:
+        """Return the width that a matrix of so many columns has as operands."""
+        return size + size % 2 if self.precision == "bfloat16" else size
+
+    def of(self, x: Tensor) -> Tensor:
+        """Return a float32 matrix (M, K) as operands (M, K'); the matrix itself where there is nothing to change."""
+        x = x.contiguous()
+        if self.dtype == x.dtype:
+            return x
+        M, K = x.shape
+        out = self.empty(M, self.even(K))
+        in_parts(M, lambda first, last: self.call("operands", K, first, last, x, out), K * MOVED)
+        return out
+
+    def pack(self, w: Tensor, order: int = PLAIN, units: int = 0) -> Packed:
+        """Return a float32 matrix (K, N), of any strides, packed.
+
+        Args:
+            w: the matrix.
+            order: COLUMNS_BY_GATES or ROWS_BY_GATES groups the gates of `units` units on that side; PLAIN neither.
+            units: H.
+        """
+        K, N = w.shape
+        K = self.grouped_size(units) if order == ROWS_BY_GATES else K
+        panels = self.empty(self.call("packed_size", K, N))
+        run = lambda first, last: self.call("pack", K, N, order, units, first, last, w, *w.stride(), panels)  # noqa: E731
+        in_parts(self.call("packed_groups", N), run, K * GATES * self.vector_length * MOVED)
+        return Packed(panels, K, self.grouped_size(units) if order == COLUMNS_BY_GATES else N)
+
+    def product(self, x: Tensor, w: Packed, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """Return x W + bias, (M, N) in float32, for operands x (M, K'); in `out`, where it is given."""
+        M = x.shape[0]
+        out = torch.empty(M, w.N) if out is None else out
+
+        def run(first: int, last: int) -> None:
+            scratch = self.empty(self.call("product_scratch", w.K))
+            self.call("product", w.K, w.N, first, last, x, w.panels, bias, out, scratch)
+
+        in_parts(M, run, w.K * w.N)
+        return out
+
+    def zeros_by_group(self, rows: int, columns: int) -> Tensor:
+        """Return zeros in the shape in which `add_transposed_product` sums up: (groups, rows, 4 VL)."""
+        group = GATES * self.vector_length
+        return torch.zeros(-(-columns // group), rows, group)
+
+    def add_transposed_product(self, out: Tensor, a: Tensor, b: Tensor, columns: int) -> None:
+        """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') of so many columns."""
+        groups, K, _ = out.shape
+        M = a.shape[0]
+
+        def run(first: int, last: int) -> None:
+            scratch = self.empty(self.call("transposed_product_scratch", K))
+            self.call(
+                "transposed_product", M, K, columns, first, last, a, a.stride(0), b, b.stride(0), out, scratch
+            )  # fmt: skip
+
+        if M:
+            in_parts(groups, run, M * K * GATES * self.vector_length)
+
+    def add_scattered(self, table: Tensor, values: Tensor, ids: Tensor) -> None:
+        """Add the rows of grouped operands (M, P) to the rows of the table (V, P) that their ids (M,) name."""
+        M, P = values.shape
+        group = GATES * self.vector_length
+        run = lambda first, last: self.call("scatter", M, P, first * group, last * group, values, ids, table)  # noqa: E731
+        in_parts(P // group, run, M * group * MOVED)
+
+    def grouped_size(self, H: int) -> int:
+        """Return P."""
+        return GATES * self.groups(H) * self.vector_length
+
+    def groups(self, H: int) -> int:
+        """Return G."""
+        return -(-H // self.vector_length)
+
+    def grouped(self, gates: Tensor) -> Tensor:
+        """Return (..., 4H) grouped, (..., P)."""
+        G, VL = self.groups(gates.shape[-1] // GATES), self.vector_length
+        by_gate = self._padded(gates.unflatten(-1, (GATES, -1)) if gates.shape[-1] else gates.unflatten(-1, (GATES, 0)))
+        return by_gate.unflatten(-1, (G, VL)).transpose(-3, -2).flatten(-3).contiguous()
+
+    def ungrouped(self, grouped: Tensor, H: int) -> Tensor:
+        """Return (..., P) as (..., 4H)."""
+        by_group = grouped.unflatten(-1, (self.groups(H), GATES, self.vector_length))
+        return by_group.transpose(-3, -2).flatten(-2)[..., :H].flatten(-2).contiguous()
+
+    def side_by_side(self, by_group: Tensor, columns: int) -> Tensor:
+        """Return sums (groups, rows, 4 VL) as a matrix (rows, columns)."""
+        return by_group.transpose(0, 1).flatten(1)[:, :columns].contiguous()
+
+    def grouped_state(self, c: Tensor) -> Tensor:
+        """Return a copy of a state (B, H) as (G, B, VL)."""
+        by_unit = self._padded(c).unflatten(-1, (self.groups(c.shape[-1]), self.vector_length))
+        return by_unit.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+
+    def ungrouped_state(self, grouped: Tensor, H: int) -> Tensor:
+        """Return (G, B, VL) as (B, H)."""
+        return grouped.transpose(0, 1).flatten(1)[:, :H].contiguous()
+
+    def _padded(self, units: Tensor) -> Tensor:
+        """Return (..., H) with zeros up to a whole number of vectors."""
+        return functional.pad(units, (0, -units.shape[-1] % self.vector_length))
+
+
+@cache
+def operands(precision: str) -> Operands:
+    """Return the functions for float32 or bfloat16 operands of the library in use."""
+    library = native_library()
+    if library is None:
+        raise RuntimeError("unrolled was installed without its native kernel")
+    return Operands(library, precision)

@@ -1,0 +1,46 @@
+"""Whether products of bfloat16 operands are fast here, and right: tried against float32 before one relies on them."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unrolled.kernels.contract import Dense
+from unrolled.kernels.native.kernel import NativeKernel
+from unrolled.kernels.native.library import native_library
+
+FAST_VARIANTS = ("avx512bf16",)
+LARGEST_DIFFERENCE = 0.03  # of float32's largest number; an operand is rounded to within 1 / 256 of itself
+SIZES = 5, 7, 21, 19  # steps, rows, hidden size, input size: none a multiple of anything
+
+
+def bfloat16_is_fast() -> bool:
+    """Return whether the variant in use multiplies bfloat16 numbers in one instruction."""
+    library = native_library()
+    return library is not None and Path(library._name).stem in FAST_VARIANTS
+
+
+@cache
+def bfloat16_is_right() -> bool:
+    """Return whether a small training step gives the numbers of float32, up to the rounding of its operands."""
+    exact, rounded = _step(NativeKernel("float32")), _step(NativeKernel("bfloat16"))
+    return all(
+        bool((one - other).abs().max() <= LARGEST_DIFFERENCE * one.abs().max())
+        for one, other in zip(exact, rounded, strict=True)
+    )
+
+
+def _step(kernel: NativeKernel) -> tuple[Tensor, ...]:
+    """Return the loss and all derivatives of a layer on a dense input with the softmax above it."""
+    T, B, H, inputs = SIZES
+    generator = torch.Generator().manual_seed(1)
+    shapes = (T, B, inputs), (inputs, 4 * H), (4 * H,), (H, 4 * H), (B, H), (B, H), (inputs, H), (inputs,)
+    with torch.enable_grad():
+        leaves = [(0.5 * torch.randn(shape, generator=generator)).requires_grad_() for shape in shapes]
+        x, w_ih, bias, w_hh, h0, c0, *output = leaves
+        h, _, _ = kernel.run(Dense(x, w_ih, bias), w_hh, h0, c0)
+        loss = kernel.summed_cross_entropy(h.flatten(0, 1), *output, torch.arange(T * B) % inputs)
+        return loss.detach(), *torch.autograd.grad(loss, leaves)

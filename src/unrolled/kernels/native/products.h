@@ -1,0 +1,183 @@
+/* Matrix products of small panels, for operands of one kind: float32, or bfloat16 whose products are summed in float32.
+ *
+ * Included once for each kind, with HALVED 0 or 1; every name ends in the kind: NAME(f) is f_float32 or f_bfloat16.
+ *
+ * A packed matrix (K, N) is cut into groups of 4 VL columns, a group into blocks of BLOCK_K rows, a block into two panels of
+ * 2 VL columns. A panel is read row by row, front to back; it is small enough for the first-level cache and serves all rows of
+ * the other operand before the next one is touched. Bfloat16 rows come in pairs: the two numbers of a column stand side by side.
+ * Each sum runs over k = 0..K-1 in this order, whatever the number of rows: results do not depend on how rows are batched.
+ */
+#undef NAME
+#undef operand
+#undef PAIR
+#undef BLOCK_K
+#if HALVED
+#define NAME(f) f##_bfloat16
+#define operand uint16_t
+#define PAIR 2
+#define BLOCK_K 256
+#else
+#define NAME(f) f##_float32
+#define operand float
+#define PAIR 1
+#define BLOCK_K (VL == 16 ? 128 : 256) /* a panel of at most 16 KiB */
+#endif
+
+#ifndef UNROLLED_PRODUCTS_ONCE
+#define UNROLLED_PRODUCTS_ONCE
+#define PANEL 2                /* vectors in a row of a panel */
+#define GROUP (2 * PANEL * VL) /* columns of a group: VL units of each of the four gates, or just that many columns */
+#if VL == 16
+#define TILE_ROWS 12
+#else
+#define TILE_ROWS 6
+#endif
+#define FEW_ROWS 3 /* so few that both panels of a block are needed to keep the multipliers busy */
+
+enum { PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES }; /* see `pack` */
+
+typedef uint16_t words __attribute__((vector_size(VL * 2)));
+typedef uint32_t uvec __attribute__((vector_size(VL * 4)));
+typedef uint16_t unaligned_words __attribute__((vector_size(VL * 2), aligned(2), may_alias));
+typedef uint32_t unaligned_pairs __attribute__((vector_size(VL * 4), aligned(2), may_alias));
+typedef uint32_t unaligned_pair __attribute__((aligned(2), may_alias));
+
+/* To the nearest bfloat16, ties to even; a NaN stays one. */
+static inline uvec rounded_bits(vec v) {
+    uvec bits = (uvec)v;
+    uvec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return (uvec)select_(v == v, (vec)rounded, (vec)((bits >> 16) | 0x40));
+}
+static inline vec half_of_pairs(uvec pairs, int odd) { return (vec)(odd ? pairs & 0xffff0000u : pairs << 16); }
+static inline vec widened(words w) { return (vec)(__builtin_convertvector(w, uvec) << 16); }
+#endif
+
+static inline size_t NAME(even)(size_t K) { return (K + PAIR - 1) / PAIR * PAIR; }
+
+#if HALVED
+static inline vec NAME(load)(const operand *p, size_t n) {
+    words w = {0};
+    if (n >= VL) w = *(const unaligned_words *)p;
+    else memcpy(&w, p, n * sizeof(operand));
+    return widened(w);
+}
+static inline void NAME(store)(operand *p, vec v, size_t n) {
+    words w = __builtin_convertvector(rounded_bits(v), words);
+    if (n >= VL) *(unaligned_words *)p = w;
+    else memcpy(p, &w, n * sizeof(operand));
+}
+static inline operand NAME(narrowed)(float x) { return (operand)rounded_bits(splat(x))[0]; }
+#else
+static inline vec NAME(load)(const operand *p, size_t n) { return load_edge(p, n); }
+static inline void NAME(store)(operand *p, vec v, size_t n) { store_edge(p, v, n); }
+static inline operand NAME(narrowed)(float x) { return x; }
+#endif
+
+/* One row (or pair of rows) of a panel times one number (or pair) of each of R rows. */
+#undef MULTIPLY
+#if !HALVED
+#define MULTIPLY(R, C, w_at)                                                                                           \
+    vec w[C];                                                                                                          \
+    UNROLL for (int j = 0; j < C; j++) w[j] = load(w_at);                                                              \
+    UNROLL for (int m = 0; m < R; m++) {                                                                               \
+        vec x_k = splat(x[k * TILE_ROWS + m]);                                                                            \
+        UNROLL for (int j = 0; j < C; j++) s[m][j] += x_k * w[j];                                                      \
+    }
+#elif defined(__AVX512BF16__)
+#define MULTIPLY(R, C, w_at)                                                                                           \
+    __m512bh w[C];                                                                                                     \
+    UNROLL for (int j = 0; j < C; j++) w[j] = (__m512bh)_mm512_loadu_si512(w_at);                                      \
+    UNROLL for (int m = 0; m < R; m++) {                                                                               \
+        __m512bh x_k = (__m512bh)_mm512_set1_epi32((int)*(const unaligned_pair *)(x + k * TILE_ROWS + m * PAIR));                \
+        UNROLL for (int j = 0; j < C; j++) s[m][j] = (vec)_mm512_dpbf16_ps((__m512)s[m][j], x_k, w[j]);                \
+    }
+#else
+#define MULTIPLY(R, C, w_at)                                                                                           \
+    UNROLL for (int odd = 0; odd < 2; odd++) {                                                                         \
+        vec w[C];                                                                                                      \
+        UNROLL for (int j = 0; j < C; j++) w[j] = half_of_pairs(*(const unaligned_pairs *)(w_at), odd);                \
+        UNROLL for (int m = 0; m < R; m++) {                                                                           \
+            vec x_k = half_of_pairs(*(const unaligned_pair *)(x + k * TILE_ROWS + m * PAIR) - (uvec){0}, odd);                   \
+            UNROLL for (int j = 0; j < C; j++) s[m][j] += x_k * w[j];                                                  \
+        }                                                                                                              \
+    }
+#endif
+
+/* sums[m][0..C-1] += row m (K,) of a tile of packed rows @ panel, for R rows. */
+#undef TILE
+#define TILE(R, C, label, w_at)                                                                                        \
+    static void NAME(tile_##label##_##R)(size_t K, const operand *x, const operand *panel, size_t apart,          \
+                                         vec sums[][4]) {                                                              \
+        vec s[R][C];                                                                                                   \
+        UNROLL for (int m = 0; m < R; m++) UNROLL for (int j = 0; j < C; j++) s[m][j] = sums[m][j];                    \
+        (void)apart;                                                                                                   \
+        for (size_t k = 0; k < K; k += PAIR, panel += PANEL * VL * PAIR) { MULTIPLY(R, C, w_at) }                      \
+        UNROLL for (int m = 0; m < R; m++) UNROLL for (int j = 0; j < C; j++) sums[m][j] = s[m][j];                    \
+    }
+#define ONE_PANEL(R) TILE(R, PANEL, one, panel + j * VL * PAIR)
+#define TWO_PANELS(R) TILE(R, 2 * PANEL, two, panel + (j / PANEL) * apart + j % PANEL * VL * PAIR)
+ONE_PANEL(1) ONE_PANEL(2) ONE_PANEL(3) ONE_PANEL(4) ONE_PANEL(5) ONE_PANEL(6)
+#if TILE_ROWS == 12
+ONE_PANEL(7) ONE_PANEL(8) ONE_PANEL(9) ONE_PANEL(10) ONE_PANEL(11) ONE_PANEL(12)
+#endif
+TWO_PANELS(1) TWO_PANELS(2) TWO_PANELS(3)
+#undef ONE_PANEL
+#undef TWO_PANELS
+
+typedef void (*NAME(tile))(size_t, const operand *, const operand *, size_t, vec[][4]);
+static const NAME(tile) NAME(tiles_of_one)[] = {
+    0, NAME(tile_one_1), NAME(tile_one_2), NAME(tile_one_3), NAME(tile_one_4), NAME(tile_one_5), NAME(tile_one_6),
+#if TILE_ROWS == 12
+    NAME(tile_one_7), NAME(tile_one_8), NAME(tile_one_9), NAME(tile_one_10), NAME(tile_one_11), NAME(tile_one_12),
+#endif
+};
+static const NAME(tile) NAME(tiles_of_two)[] = {0, NAME(tile_two_1), NAME(tile_two_2), NAME(tile_two_3)};
+
+/* Numbers that so many packed rows take. */
+static inline size_t NAME(rows_size)(size_t rows, size_t K) {
+    return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * NAME(even)(K);
+}
+
+/* Rows of x (K,), `stride` numbers apart -> tiles of nearly the same height; in a tile the numbers (or pairs) of one k stand
+ * together, TILE_ROWS of them. Rows that a tile lacks repeat its first. */
+static void NAME(pack_rows)(size_t rows, size_t K, const operand *x, size_t stride, operand *packed) {
+    size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, count = NAME(even)(K) / PAIR;
+    for (size_t tile = 0, m = 0; tile < tiles; tile++) {
+        size_t height = rows * (tile + 1) / tiles - m;
+        uint32_t *out = (uint32_t *)packed + tile * count * TILE_ROWS;
+        for (size_t r = 0; r < TILE_ROWS; r += 2) {
+            const unaligned_pair *one = (const unaligned_pair *)(x + (m + (r < height ? r : 0)) * stride);
+            const unaligned_pair *other = (const unaligned_pair *)(x + (m + (r + 1 < height ? r + 1 : 0)) * stride);
+            for (size_t k = 0; k < count; k++) {
+                uint64_t both = one[k] | (uint64_t)other[k] << 32;
+                memcpy(out + k * TILE_ROWS + r, &both, sizeof both);
+            }
+        }
+        m += height;
+    }
+}
+
+/* sums[m][0..3] += row m (K,) of packed rows @ a group of a packed matrix. */
+static void NAME(add_product)(size_t rows, size_t K, const operand *x, const operand *group, vec sums[][4]) {
+    size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, tile_size = TILE_ROWS * NAME(even)(K);
+    for (size_t k = 0; k < K; k += BLOCK_K) {
+        size_t depth = K - k < BLOCK_K ? K - k : BLOCK_K, panel_size = NAME(even)(depth) * PANEL * VL;
+        const operand *x_k = x + k * TILE_ROWS;
+        if (rows <= FEW_ROWS) {
+            if (rows) NAME(tiles_of_two)[rows](depth, x_k, group, panel_size, sums);
+        } else
+            for (int half = 0; half < 2; half++)
+                for (size_t tile = 0, m = 0; tile < tiles; tile++) {
+                    size_t height = rows * (tile + 1) / tiles - m;
+                    NAME(tiles_of_one)[height](depth, x_k + tile * tile_size, group + half * panel_size, 0,
+                                               (vec(*)[4])(&sums[m][half * PANEL]));
+                    m += height;
+                }
+        group += 2 * panel_size;
+    }
+}
+
+/* Numbers in a group of a packed matrix of K rows. */
+static inline size_t NAME(group_size)(size_t K) {
+    return (K / BLOCK_K * BLOCK_K + NAME(even)(K % BLOCK_K)) * GROUP;
+}

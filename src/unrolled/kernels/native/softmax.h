@@ -1,0 +1,52 @@
+/* The end of a training step for operands of one kind; included by `lstm.c` after `dense.h`, once for each kind.
+ *
+ *     z = h W^T + b       nats = log sum_v exp z_v - z_target       dz = softmax(z) - onehot(target)       dh = dz W
+ */
+
+/* z (V,) -> dz (V,) as operands, and the nats; a negative target counts for nothing. */
+static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, operand *dz) {
+    size_t width = NAME(even)(V);
+    if (target < 0) {
+        memset(dz, 0, width * sizeof *dz);
+        return 0;
+    }
+    float most = z[0], sum = 0, chosen = z[target];
+    for (size_t v = 0; v < V; v++) most = z[v] > most ? z[v] : most;
+    vec sums = {0};
+    for (size_t v = 0; v < V; v += VL) {
+        vec p = exp_(load_edge(z + v, V - v) - most);
+        store_edge(z + v, p, V - v);
+        if (V - v < VL)
+            for (size_t j = V - v; j < VL; j++) p[j] = 0;
+        sums += p;
+    }
+    for (size_t j = 0; j < VL; j++) sum += sums[j];
+    for (size_t v = 0; v < V; v += VL) NAME(store)(dz + v, load_edge(z + v, V - v) / sum, V - v);
+    dz[target] = NAME(narrowed)(z[target] / sum - 1);
+    if (width > V) dz[V] = 0;
+    return log((double)sum) + most - chosen;
+}
+
+/* Numbers of scratch that `cross_entropy` needs beyond floats of (WINDOW_ROWS, V). */
+size_t NAME(cross_entropy_scratch)(size_t H, size_t V) {
+    return NAME(rows_size)(WINDOW_ROWS, H) > NAME(rows_size)(WINDOW_ROWS, V) ? NAME(rows_size)(WINDOW_ROWS, H)
+                                                                             : NAME(rows_size)(WINDOW_ROWS, V);
+}
+size_t NAME(cross_entropy_logits)(size_t V) { return WINDOW_ROWS * V; }
+
+/* Rows [first, last) of h (N, H') operands: dz (N, V') operands, d_h (N, H), and the sum of their nats.
+ * packed: W^T, (H, V); packed_back: W, (V, H); targets: (N,). */
+double NAME(cross_entropy)(size_t H, size_t V, size_t first, size_t last, const operand *h, const operand *packed,
+                           const operand *packed_back, const float *bias, const int64_t *targets, operand *dz, float *d_h,
+                           float *logits, operand *scratch) {
+    double nats = 0;
+    for (size_t r = first; r < last; r += WINDOW_ROWS) {
+        size_t rows = last - r < WINDOW_ROWS ? last - r : WINDOW_ROWS;
+        operand *dz_r = dz + r * NAME(even)(V);
+        NAME(product_of_window)(rows, H, V, h + r * NAME(even)(H), packed, bias, logits, scratch);
+        for (size_t m = 0; m < rows; m++)
+            nats += NAME(softmax_of_row)(V, logits + m * V, targets[r + m], dz_r + m * NAME(even)(V));
+        NAME(product_of_window)(rows, V, H, dz_r, packed_back, NULL, d_h + r * H, scratch);
+    }
+    return nats;
+}

@@ -1,0 +1,70 @@
+"""The end of a training step in C: output layer, softmax and cross-entropy, see `unrolled.kernels.softmax`.
+
+N: tokens, V: vocabulary, H: hidden size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from unrolled.kernels.native.operands import Operands
+from unrolled.kernels.threads import in_parts
+
+BLOCK_NUMBERS = 2**20  # derivatives by the logits of a block, all that is kept of them
+WINDOW_ROWS = 240  # as in lstm.c: a thread reads the weights once for so many tokens
+
+
+def native_cross_entropy(kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Return the summed cross-entropy in nats; see `Kernel.summed_cross_entropy`.
+
+    Raises:
+        ValueError: the shapes do not belong together.
+        IndexError: a target is outside the vocabulary.
+    """
+    V, H = weight.shape
+    if h.shape[1:] != (H,) or bias.shape != (V,) or targets.shape != h.shape[:1]:
+        shapes = [tuple(tensor.shape) for tensor in (h, weight, bias, targets)]
+        raise ValueError("hidden states {}, weight {}, bias {} and targets {} do not belong together".format(*shapes))
+    if targets.numel() and int(targets.max()) >= V:
+        raise IndexError(f"a target is outside the vocabulary of {V}")
+    return _SummedCrossEntropy.apply(kind, h, weight, bias.contiguous(), targets.to(torch.int64).contiguous())
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        V = len(weight)
+        size = max(1, BLOCK_NUMBERS // V // (2 * WINDOW_ROWS)) * 2 * WINDOW_ROWS
+        there, back = kind.pack(weight.t()), kind.pack(weight)
+        d_h, d_weight, d_bias = torch.empty(h.shape), kind.zeros_by_group(*weight.shape), torch.zeros(V)
+        nats = 0.0
+        for start in range(0, len(h), size):
+            block = slice(start, start + size)
+            x = kind.of(h[block])
+            dz = kind.empty(len(x), kind.even(V))
+            shared = x, there.panels, back.panels, bias, targets[block], dz, d_h[block]
+            nats += _cross_entropy(kind, *weight.shape, shared)
+            kind.add_transposed_product(d_weight, dz, x, weight.shape[1])
+            d_bias += dz.sum(0, dtype=torch.float32)[:V]
+        ctx.save_for_backward(d_h, kind.side_by_side(d_weight, weight.shape[1]), d_bias)
+        return h.new_tensor(nats)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, scale: Tensor):
+        return None, *(derivative * scale for derivative in ctx.saved_tensors), None
+
+
+def _cross_entropy(kind: Operands, V: int, H: int, shared: tuple[Tensor, ...]) -> float:
+    """Fill dz and d_h of a block and return its nats."""
+    parts: list[tuple[int, float]] = []
+
+    def run(first: int, last: int) -> None:
+        logits = torch.empty(kind.call("cross_entropy_logits", V))
+        scratch = kind.empty(kind.call("cross_entropy_scratch", H, V))
+        parts.append((first, kind.call("cross_entropy", H, V, first, last, *shared, logits, scratch)))
+
+    in_parts(len(shared[0]), run, 2 * V * H)
+    return sum(nats for _, nats in sorted(parts))  # in one order, whichever thread is done first

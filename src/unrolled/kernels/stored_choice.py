@@ -1,0 +1,115 @@
+"""Which kernel was measured the fastest on this machine, kept between runs.
+
+`unrolled bench kernels --store` writes the small file `kernel-choice.json` into the cache's folder, and `select` reads
+it. A choice counts only where everything that it depends on is as it was when it was measured: processor and cores,
+PyTorch, this package, and the compiled variant. A file that is damaged, foreign or cannot be read is as good as none:
+no model must fail to open because of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unrolled.errors import UserError
+from unrolled.kernels.native import native_status
+from unrolled.machine import default_cache_folder, machine_name
+from unrolled.version import __version__
+
+FORMAT_VERSION = 1
+FILE_NAME = "kernel-choice.json"
+LARGEST_BYTES = 10_000  # of a file that can be ours
+
+
+@dataclass(frozen=True)
+class StoredChoice:
+    """A kernel, the shape that it was measured at, and what the measurement holds for."""
+
+    kernel: str
+    shape: str
+    circumstances: dict[str, str]
+
+    def outdated(self) -> list[str]:
+        """Return the names of the circumstances that are no longer as they were; none: the choice counts."""
+        now = circumstances()
+        return [name for name in now if now[name] != self.circumstances.get(name)]
+
+
+def circumstances() -> dict[str, str]:
+    """Return what the speed of a kernel depends on, beside the work that it does."""
+    return {
+        "machine": machine_name(),
+        "torch": torch.__version__,
+        "unrolled": __version__,
+        "native": native_status(),
+    }
+
+
+def store_choice(kernel: str, shape: str) -> Path:
+    """Keep the kernel that was the fastest here at a shape; return the file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    choice = {"kernel": kernel, "shape": shape, "circumstances": circumstances()}
+    content = json.dumps({"format_version": FORMAT_VERSION, **choice}, indent=2) + "\n"
+    try:
+        path = default_cache_folder() / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    except (OSError, RuntimeError) as problem:
+        raise UserError(
+            f"The choice of a kernel could not be stored ({problem}); set UNROLLED_CACHE to a folder that can be "
+            "written, or choose by hand with --kernel NAME."
+        ) from None
+    return path
+
+
+def read_choice() -> StoredChoice | None:
+    """Return the choice in the cache's folder, outdated or not, or None where no file of ours is there."""
+    try:
+        return _choice_in(json.loads(_content(default_cache_folder() / FILE_NAME)))
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: no home folder, or JSON too deep
+        return None
+
+
+def _replace(path: Path, content: str) -> None:
+    """Write beside the file and take its name in one step: a reader finds the old one or the new one."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        unfinished.write_text(content, "utf-8")
+        os.replace(unfinished, path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _content(path: Path) -> bytes:
+    """Return the file's bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no plain file (reading a pipe would wait), or too large to be ours.
+    """
+    if not path.is_file():
+        raise ValueError("no plain file")
+    with path.open("rb") as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise ValueError("too large")
+    return content
+
+
+def _choice_in(value: Any) -> StoredChoice | None:
+    if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
+        return None
+    kernel, shape, measured = (value.get(name) for name in ("kernel", "shape", "circumstances"))
+    if not (isinstance(kernel, str) and isinstance(shape, str) and isinstance(measured, dict)):
+        return None
+    return StoredChoice(kernel, shape, measured)

@@ -1,0 +1,74 @@
+"""What a run computes with: device, kernel, precision, and the reasons for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from unrolled.config import Settings
+from unrolled.errors import UserError
+from unrolled.kernels import KernelChoice, PrecisionChoice, available_kernels, choose_precision, select_kernel
+from unrolled.kernels.native import NativeKernel, native_status
+from unrolled.nn import DeviceChoice, choose_device
+from unrolled.runs import Checkpoint
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a run is computed."""
+
+    device: DeviceChoice
+    kernel: KernelChoice
+    precision: PrecisionChoice
+
+    def noted(self) -> dict[str, str | int]:
+        """Return what a checkpoint tells of it: each rounds in its own way."""
+        return {
+            "threads": torch.get_num_threads(),
+            "kernel": self.kernel.kernel.name,
+            "precision": self.precision.precision,
+            "device": self.device.device.type,
+        }
+
+
+def check_machine(settings: Settings) -> None:
+    """Tell of a missing GPU, kernel or precision before the text is read and a run begun."""
+    name = settings.training.kernel
+    if name != "auto" and name not in available_kernels():
+        raise UserError(f"The kernel {name} is not available here ({native_status()}); use --set training.kernel=auto.")
+    choose_machine(settings, None)
+
+
+def choose_machine(settings: Settings, checkpoint: Checkpoint | None) -> Machine:
+    """Choose; where the choice is left to us, a run that goes on keeps what it was begun with.
+
+    Raises:
+        UserError: the device or the precision that was asked for is not to be had.
+    """
+    device = choose_device(settings.training.device)
+    before = {} if checkpoint is None else checkpoint.counters
+    same = before.get("device") == device.device.type
+    kernel = _kernel(settings.training.kernel, device.device.type, before.get("kernel") if same else None)
+    precision = _precision(settings.training.precision, kernel, device, before.get("precision") if same else None)
+    if isinstance(kernel.kernel, NativeKernel):
+        kernel = KernelChoice(NativeKernel(precision.precision), kernel.reason)
+    return Machine(device, kernel, precision)
+
+
+def _kernel(name: str, device_type: str, before: object) -> KernelChoice:
+    if name == "auto" and isinstance(before, str) and before in available_kernels():
+        return KernelChoice(available_kernels()[before], "as the run was begun")
+    return select_kernel(name, device_type)
+
+
+def _precision(name: str, kernel: KernelChoice, device: DeviceChoice, before: object) -> PrecisionChoice:
+    try:
+        if name == "auto" and before in ("float32", "bfloat16"):
+            kept = choose_precision(str(before), kernel.kernel.name, device.device.type)
+            return PrecisionChoice(kept.precision, "as the run was begun")
+        return choose_precision(name, kernel.kernel.name, device.device.type)
+    except ValueError as error:
+        if name == "auto":
+            return choose_precision(name, kernel.kernel.name, device.device.type)
+        raise UserError(f"{error}"[0].upper() + f"{error}"[1:]) from None
