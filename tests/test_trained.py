@@ -92,6 +92,22 @@ def test_an_unknown_device_is_refused(trained_once):
         load(trained_once, device="gpu")
 
 
+@pytest.mark.parametrize("asked", ["int4", "bfloat", ""])
+def test_an_unknown_precision_for_writing_is_a_callers_mistake(trained_once, asked):
+    with pytest.raises(ValueError, match=f"decoding is float32 or bfloat16, not '{asked}'"):
+        load(trained_once, decoding=asked)
+
+
+def test_without_the_native_kernel_text_is_written_in_float32_and_that_is_said(trained_once, model, monkeypatch):
+    monkeypatch.setattr("unrolled.sampling.from_model.native_library", lambda: None)
+    halved, whole = (load(trained_once, device="cpu", decoding=asked) for asked in ("bfloat16", "float32"))
+    assert (halved.decoding, whole.warnings) == ("float32", model.warnings)
+    (warning,) = halved.warnings
+    assert warning.startswith("Writing with bfloat16 weights needs the native kernel")
+    assert warning.endswith("float32 is used instead.")
+    assert halved.generate("On", seed=1, max_tokens=30) == model.generate("On", seed=1, max_tokens=30)
+
+
 def test_the_shipped_model_that_is_absent_is_one_plain_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(shipped, "_CANDIDATES", (tmp_path / "a",))
     with pytest.raises(UserError, match="The shipped model is missing"):

@@ -27,7 +27,7 @@ from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
 from unrolled.runs import RunConfig, RunFolder, read_metrics, read_weights
 from unrolled.runs.weights import file_sha256
-from unrolled.sampling import PRECISIONS, Decoder, Delta, Generation, decoder_of, generate, stream
+from unrolled.sampling import Decoder, Delta, Generation, decoder_of, generate, precision_here, stream
 from unrolled.shipped import shipped_model_folder
 from unrolled.text import Tokenizer
 
@@ -58,12 +58,13 @@ class TrainedModel:
         tokenizer: text to tokens and back.
         device: where `score` and `evaluate` compute.
         device_reason: why.
-        decoding: the precision of the weights that text is written with.
+        decoding: the precision of the weights that text is written with, float32 or bfloat16.
         writing_device: where text is written, always the CPU: so the same seed gives the same text everywhere.
         writing_device_reason: why.
     """
 
     decoding = "float32"
+    _decoding_warnings: tuple[str, ...] = ()
     writing_device = "cpu"
     writing_device_reason = "the fastest for one token at a time"
 
@@ -87,7 +88,7 @@ class TrainedModel:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What everyone who uses the model should know, e.g. that its vocabulary is a placeholder."""
-        return tuple(self.config.warnings)
+        return (*self.config.warnings, *self._decoding_warnings)
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -223,6 +224,7 @@ class TrainedModel:
             "train_loss_nats": entry.get("train_loss_nats"),
             "seconds": entry.get("seconds"),
             "corpus": self.config.corpus,
+            "decoding": self.decoding,
             "weights_bytes": self._run.weights.stat().st_size,
             "weights_sha256": file_sha256(self._run.weights),
             "tokenizer_sha256": self.config.tokenizer_sha256,
@@ -243,16 +245,16 @@ def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float
             only a checkpoint from elsewhere (see `unrolled.importers`).
         device: auto, cpu, cuda, cuda:N or mps, for scoring and evaluating.
         decoding: float32, or bfloat16 to write faster with rounded weights; the text of a seed is then another one.
+            Without the native kernel it is float32 in any case, with a warning.
 
     Raises:
         ValueError: an unknown precision for decoding.
         UserError: there is no run, or one of its files is missing, damaged or from another run.
     """
     path = shipped_model_folder() if str(run) == SHIPPED else Path(run)
-    if decoding not in PRECISIONS:
-        raise ValueError(f"decoding is {' or '.join(PRECISIONS)}, not {decoding!r}")
+    precision, warnings = precision_here(decoding)
     model = _load_foreign(path, device) if holds_only_foreign_files(path) else _load_run(RunFolder(path), device)
-    model.decoding = decoding
+    model.decoding, model._decoding_warnings = precision, warnings
     return model
 
 

@@ -18,6 +18,7 @@ def test_every_option_reaches_the_server(cli, monkeypatch):
     monkeypatch.setattr("unrolled.web.serve_models", lambda *given, **named: asked.append((given, named)))
     options = ["--host", "0.0.0.0", "--port", "7", "--prefix", "/a/", "--behind-proxy", "--allow-host", "hub.example"]
     options += ["--history", "hidden", "--history-file", "h", "--keep-days", "3", "--models-at-start", "2"]
+    options += ["--decoding", "bfloat16"]
     assert cli("serve", "one", "two", *options).status == 0
     ((given, named),) = asked
     assert given == (("one", "two"), "0.0.0.0", 7)
@@ -29,6 +30,7 @@ def test_every_option_reaches_the_server(cli, monkeypatch):
         history_file=Path("h"),
         keep_days=3,
         models_at_start=2,
+        decoding="bfloat16",
     )
 
 
@@ -40,6 +42,7 @@ def test_every_option_reaches_the_server(cli, monkeypatch):
         (["--prefix", "/a b?c"], "is no path"),
         (["--allow-host", "https://hub.example"], "is no host name"),
         (["--history", "maybe"], "'maybe' is not one of"),
+        (["--decoding", "int4"], "'int4' is not one of 'float32', 'bfloat16'"),
         (["--histori", "on"], "--history"),
         (["nowhere"], "nowhere"),
     ],

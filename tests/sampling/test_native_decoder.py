@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from unrolled.config import SamplingSettings
 from unrolled.errors import UserError
 from unrolled.kernels.native import decoding, library, native_library
-from unrolled.sampling import NativeDecoder, NumpyDecoder, from_model, generate, native_decoder, stream
+from unrolled.sampling import NativeDecoder, NumpyDecoder, NumpyState, from_model, generate, native_decoder, stream
 from unrolled.sampling.choice import TokenChooser
 from unrolled.sampling.drawing import Request
 from unrolled.text.bpe import BytePairTokenizer
@@ -206,6 +206,26 @@ def test_a_row_is_the_same_alone_in_a_batch_and_with_any_number_of_threads(threa
         assert generate(decoder, LETTERS, "ab", settings(seed=sample.seed, top_k=5, **LOUD)).samples == (sample,)
 
 
+@pytest.mark.parametrize("precision", decoding.WIDTHS)
+@pytest.mark.parametrize(("hidden", "layers"), [(21, 3), (131, 2), (1601, 1)])
+def test_a_step_of_many_rows_is_that_of_each_row_alone_bit_for_bit(hidden, layers, precision):
+    draw = np.random.default_rng(hidden)
+    sizes = [6, *[hidden] * (layers - 1)]
+    parts = [
+        tuple(draw.standard_normal(s) / 9 for s in ((n, 4 * hidden), (hidden, 4 * hidden), 4 * hidden)) for n in sizes
+    ]
+    weights = draw.standard_normal((150, 6)), parts, draw.standard_normal((150, hidden)), draw.standard_normal(150)
+    decoder = NativeDecoder(*weights, precision=precision)
+    h, c = draw.standard_normal((2, layers, 101, hidden)).astype(np.float32)
+    ids = draw.integers(0, 150, 101)
+    logits, state = decoder.step(ids, NumpyState(h, c))
+    for row in range(0, 101, 5):
+        alone, alone_state = decoder.step(ids[[row]], NumpyState(h, c).select([row]))
+        read, read_state = decoder.read(ids[[row]], NumpyState(h, c).select([row]))
+        assert logits[row].tobytes() == alone.tobytes() == read.tobytes()
+        assert state.select([row]).c.tobytes() == alone_state.c.tobytes() == read_state.c.tobytes()
+
+
 @pytest.mark.parametrize("window", [0, 1, 5, 6, 25, 26, 400])
 def test_the_window_forgets_in_c_as_in_numpy_at_every_size(window):
     slow, fast = decoders()
@@ -230,7 +250,7 @@ def rounded(values):
 
 
 @pytest.mark.parametrize(("vocabulary", "hidden", "layers"), [(11, 21, 1), (150, 70, 3), (65, 16, 2), (9, 131, 2)])
-@pytest.mark.parametrize("rows", [1, 2, 67])
+@pytest.mark.parametrize("rows", [1, 2, 67, 101])
 def test_bfloat16_is_float32_with_rounded_matrices_bit_for_bit(vocabulary, hidden, layers, rows):
     draw = np.random.default_rng(hidden)
     embedding, output, output_bias = (

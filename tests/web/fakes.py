@@ -31,6 +31,7 @@ class FakeModel:
 
     writing_device = "cpu"
     writing_device_reason = "the fastest for one token"
+    decoding = "float32"
     warnings = ()
 
     def __init__(

@@ -201,7 +201,7 @@ def test_a_model_that_is_loaded_by_its_first_text_then_says_what_it_is(served, o
     talker.warnings = ["The vocabulary is a placeholder."]
     page = open_page(served(create_app([FakeModel(), ModelFolder(tmp_path / "talker", lambda: talker)])).url)
     page.select_option("#model", "talker")
-    assert page.is_visible("text=not yet; its first text takes a moment longer")
+    assert page.is_visible("text=not now; its first text takes a moment longer")
     page.fill("#prompt", "7")
     page.click("#start")
     page.locator("#note", has_text="The vocabulary is a placeholder.").wait_for()

@@ -132,6 +132,27 @@ def test_an_hour_later_a_new_text_makes_room(history, clock):
     assert texts(history) == ["new"]
 
 
+def test_beyond_a_number_of_entries_the_oldest_are_deleted_whatever_the_days(history, tmp_path, monkeypatch):
+    monkeypatch.setattr(history_module, "MOST_ENTRIES", 5)
+    history.keep([entry(str(number), created=1_700_000_000.0 + number % 3) for number in range(4)])
+    assert texts(history) == ["0", "1", "2", "3"]
+    history.keep([entry(str(number), created=1_700_000_009.0) for number in range(4, 7)])
+    assert texts(history) == ["1", "2", "4", "5", "6"]
+    monkeypatch.setattr(history_module, "MOST_ENTRIES", 2)
+    assert texts(History(history.file, 0)) == ["5", "6"]
+
+
+def test_a_text_is_kept_though_there_was_no_time_to_delete_another(history, monkeypatch):
+    monkeypatch.setattr(history_module, "MOST_ENTRIES", 1)
+
+    def fail(condition, values):
+        raise HistoryTrouble("locked")
+
+    monkeypatch.setattr(history, "_delete", fail)
+    assert history.keep([entry("a"), entry("b")]) is None
+    assert texts(history) == ["a", "b"]
+
+
 def test_the_thread_that_tidies_ends_with_the_server(history, monkeypatch):
     swept = threading.Semaphore(0)
     monkeypatch.setattr(history_module, "SWEEP_SECONDS", 0.0)

@@ -1,5 +1,6 @@
 """Served models: ids from names and folders, one load at a time, and plain words where a load fails."""
 
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,11 @@ import pytest
 
 from unrolled.config import DataSettings, SamplingSettings, Settings
 from unrolled.errors import UserError
+from unrolled.sampling import Delta
+from unrolled.web.forms import WriteRequest
 from unrolled.web.models import Loading, ModelFolder, ModelUnavailable, double_names, served_models
+from unrolled.web.settings import WebSettings
+from unrolled.web.writing import Desk
 
 from .fakes import FakeModel
 
@@ -66,6 +71,80 @@ def test_a_folder_is_loaded_once_however_many_ask_for_it_and_one_at_a_time():
     assert most == [1, 1]
     assert {id(answer) for answer in answers} == {id(model.loaded) for model in models.values()}
     assert models["a"].info["parameters"] == 1_234_567
+
+
+class Detached(FakeModel):
+    """A model whose texts do not hold it."""
+
+    def stream(self, prompt="", **settings):
+        return iter([Delta(0, "abcde", "length", 5)])
+
+
+def loadable(names, opened, most=2, **facts):
+    """Return served models that note when they are loaded; a server holds `most` of them."""
+
+    def load(name):
+        opened.append(name)
+        model = Detached(name, kind="word")
+        vars(model).update(facts)
+        return model
+
+    folders = [ModelFolder(Path(name), lambda name=name: load(name)) for name in names]
+    return served_models(folders, Loading(most=most))
+
+
+def test_the_model_that_was_not_asked_for_longest_makes_room_and_is_loaded_again():
+    opened = []
+    models = loadable("abc", opened)
+    for name in "abacaab":
+        assert models[name].ready().name == name
+    assert opened == ["a", "b", "c", "b"]
+    assert [name for name, model in models.items() if model.loaded is not None] == ["a", "b"]
+    assert (models["c"].kind, models["c"].info["parameters"]) == ("word", 1_234_567)
+    assert models["c"].settings.model.hidden_size == 320
+
+
+def test_a_model_that_someone_writes_with_is_never_loaded_a_second_time():
+    opened = []
+    models = loadable("abc", opened, most=1)
+    held = models["a"].ready()
+    for name in "bcb":
+        models[name].ready()
+    assert models["a"].loaded is None
+    assert models["a"].ready() is held
+    assert opened == ["a", "b", "c", "b"]
+
+
+def test_a_text_on_its_way_holds_its_model():
+    opened = []
+    models = loadable("ab", opened, most=1)
+    writing = Desk(WebSettings()).open(models["a"].ready, WriteRequest("a", "On", {}, 3))
+    models["b"].ready()
+    gc.collect()
+    models["a"].ready()
+    assert opened == ["a", "b"]
+    assert "".join(writing.pieces()) == "abcde"
+
+
+def test_models_that_were_loaded_at_the_start_stay():
+    first, second = named("first"), named("second")
+    folder = ModelFolder(Path("second"), FakeModel, model=second)
+    models = served_models([first, folder, *(ModelFolder(Path(n), FakeModel) for n in "abc")], Loading(most=1))
+    for model in models.values():
+        model.ready()
+    assert (models["first"].loaded, models["second"].loaded) == (first, second)
+    assert [models[name].loaded is None for name in "abc"] == [True, True, False]
+
+
+def test_a_warning_that_only_the_loaded_model_knows_goes_to_the_log_once(caplog):
+    models = loadable("ab", [], most=1, warnings=("The vocabulary is a placeholder.",))
+    for name in "aabba":
+        models[name].ready()
+    assert [record.getMessage() for record in caplog.records] == [
+        "a: The vocabulary is a placeholder.",
+        "b: The vocabulary is a placeholder.",
+    ]
+    assert models["b"].warnings == ("The vocabulary is a placeholder.",)
 
 
 def test_before_it_is_loaded_a_model_shows_what_its_folder_says():

@@ -5,9 +5,11 @@ import shutil
 import pytest
 import torch
 
+from unrolled import load
 from unrolled.errors import UserError
 from unrolled.web.models import ModelUnavailable, served_models
 from unrolled.web.opening import models_of
+from unrolled.web.page import model_facts
 
 
 def copies(run, tmp_path, number):
@@ -29,6 +31,17 @@ def test_a_model_that_is_loaded_later_knows_its_settings_and_then_writes_the_sam
     assert later.ready().generate("On day", seed=3, max_tokens=9) == now.ready().generate(
         "On day", seed=3, max_tokens=9
     )
+
+
+def test_models_loaded_now_and_later_write_with_the_precision_that_was_asked_for(trained_once, tmp_path):
+    served = served_models(models_of(copies(trained_once, tmp_path, 2), at_start=1, decoding="bfloat16"))
+    expected = load(trained_once, device="cpu", decoding="bfloat16")
+    for model in served.values():
+        assert model.ready().decoding == "bfloat16"
+        assert ("Weights", "bfloat16, rounded to write faster") in model_facts(model)
+        assert model.ready().generate("On", seed=2, max_tokens=40) == expected.generate("On", seed=2, max_tokens=40)
+    (usual,) = served_models(models_of([trained_once], at_start=1)).values()
+    assert "Weights" not in dict(model_facts(usual))
 
 
 def test_without_folders_the_shipped_model_is_served():

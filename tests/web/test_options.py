@@ -22,6 +22,7 @@ def test_every_option_reaches_its_setting():
         history_file=Path("h"),
         keep_days=0,
         models_at_start=1,
+        decoding="bfloat16",
     ) == WebSettings(
         prefix="/user/jane/proxy/5000",
         behind_proxy=True,
@@ -30,6 +31,7 @@ def test_every_option_reaches_its_setting():
         history_file=Path("h"),
         keep_days=0,
         models_at_start=1,
+        decoding="bfloat16",
     )
 
 

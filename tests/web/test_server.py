@@ -266,6 +266,21 @@ def test_the_warnings_of_a_model_are_said_aloud(at_once, run):
         assert said == ["fox: The vocabulary is a placeholder."]
 
 
+def test_rounded_weights_are_said_aloud_where_they_are_in_use(at_once, trained_once, monkeypatch):
+    settings = {asked: WebSettings(decoding=asked) for asked in ("float32", "bfloat16")}
+    notes, warnings = [], []
+    for asked in settings.values():
+        serve_models([trained_once], port=0, settings=asked, on_note=notes.append)
+    assert len(notes) == 1
+    assert notes[0].startswith("Decoding with bfloat16 weights")
+    monkeypatch.setattr("unrolled.sampling.from_model.native_library", lambda: None)
+    serve_models(
+        [trained_once], port=0, settings=settings["bfloat16"], on_note=notes.append, on_warning=warnings.append
+    )
+    assert len(notes) == len(warnings) == 1
+    assert "float32 is used instead" in warnings[0]
+
+
 def test_where_no_history_can_be_kept_a_server_does_without_unless_it_was_asked_for(at_once, trained_once, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")

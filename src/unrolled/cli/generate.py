@@ -39,16 +39,23 @@ class CommandWithPrompt(click.Command):
 @click.option("--unknown-token", metavar="WHEN", help="May <unk> be written: banned or allowed.  [default: banned]")
 @click.option("--n", type=int, metavar="N", help="Samples.  [default: 1]")
 @click.option("--seed", type=int, metavar="N", help="The same seed gives the same text.")
+@click.option(
+    "--decoding",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the weights; bfloat16 is faster and rounds them.",
+)
 @click.option("--raw", is_flag=True, help="Print control characters as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: str, prompt: str, raw: bool, as_json: bool, **settings: Any) -> None:
+def command(run: str, prompt: str, decoding: str, raw: bool, as_json: bool, **settings: Any) -> None:
     """Write on from PROMPT with the model in RUN; - reads the prompt from standard input."""
     from unrolled.cli.opening import open_model
     from unrolled.cli.printing import print_json, remark
     from unrolled.sampling import resolve_seed
 
     asked = {name: value for name, value in settings.items() if value is not None and value != ()}
-    model = open_model(run)
+    model = open_model(run, decoding=decoding)
     sampling = model.sampling(asked)
     asked["seed"] = resolve_seed(sampling.seed)
     prompt = _standard_input() if prompt == "-" else prompt

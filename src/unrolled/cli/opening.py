@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from unrolled.trained import TrainedModel
 
 
-def open_model(run: str, device: str = "cpu") -> TrainedModel:
-    """Load a model; its warnings go to standard error."""
+def open_model(run: str, device: str = "cpu", decoding: str = "float32") -> TrainedModel:
+    """Load a model; its warnings, and with which weights it writes where that is unusual, go to standard error."""
     from unrolled.cli.printing import remark
     from unrolled.trained import load
 
-    model = load(run, device)
+    model = load(run, device, decoding)
     for warning in model.warnings:
         remark(f"Warning: {warning}")
+    if model.decoding != "float32":
+        remark(f"Decoding with {model.decoding} weights, which are rounded; a seed gives another text.")
     return model

@@ -7,7 +7,7 @@ sample, `drawing` runs the samples of a request side by side; `stepper` is the L
 
 from unrolled.sampling.draw import resolve_seed
 from unrolled.sampling.drawing import Decoder
-from unrolled.sampling.from_model import decoder_of
+from unrolled.sampling.from_model import decoder_of, precision_here
 from unrolled.sampling.generate import Delta, Generation, Sample, generate, stream
 from unrolled.sampling.native_decoder import PRECISIONS, NativeDecoder
 from unrolled.sampling.stepper import NumpyDecoder, NumpyState
@@ -23,6 +23,7 @@ __all__ = [
     "Sample",
     "decoder_of",
     "generate",
+    "precision_here",
     "resolve_seed",
     "stream",
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from unrolled.kernels.native import native_library
+from unrolled.kernels.native import native_library, native_status
 from unrolled.nn import LanguageModel
-from unrolled.sampling.native_decoder import NativeDecoder
+from unrolled.sampling.native_decoder import PRECISIONS, NativeDecoder
 from unrolled.sampling.stepper import Layer, NumpyDecoder
 
 
@@ -19,6 +19,20 @@ def decoder_of(model: LanguageModel, precision: str = "float32") -> NativeDecode
     if native_library() is None:
         return NumpyDecoder(*weights_of(model))
     return NativeDecoder(*weights_of(model), precision=precision)
+
+
+def precision_here(asked: str) -> tuple[str, tuple[str, ...]]:
+    """Return the precision of the weights that text can be written with here, and a warning where it is another one.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    if asked not in PRECISIONS:
+        raise ValueError(f"decoding is {' or '.join(PRECISIONS)}, not {asked!r}")
+    if asked == "float32" or native_library() is not None:
+        return asked, ()
+    reason = f"Writing with {asked} weights needs the native kernel ({native_status()})"
+    return "float32", (f"{reason}; float32 is used instead.",)
 
 
 def weights_of(model: LanguageModel) -> tuple[np.ndarray, list[Layer], np.ndarray, np.ndarray]:

@@ -122,9 +122,11 @@ class _Writer:
 
     def write(self, tokens: Sequence[int]) -> Delta | None:
         """Take the next tokens, at least one, up to the end; return what became certain, if anything did."""
-        if self._cannot_end(tokens):
+        if self._can_only_run_out(tokens):
             self.tokens += len(tokens)
-            text = "".join([self._decoder.push(token) for token in tokens])
+            text = "".join(map(self._decoder.push, tokens))
+            if self.tokens == self._settings.max_tokens:
+                return self._end(text, "length")
             return Delta(self.sample, text, None, self.tokens) if text else None
         texts: list[str] = []
         for token in tokens:
@@ -134,10 +136,10 @@ class _Writer:
         text = "".join(texts)
         return Delta(self.sample, text, None, self.tokens) if text else None
 
-    def _cannot_end(self, tokens: Sequence[int]) -> bool:
-        """Tell whether these tokens need no look at each of them."""
+    def _can_only_run_out(self, tokens: Sequence[int]) -> bool:
+        """Tell whether these tokens need no look at each of them: at most, the last one is the last allowed."""
         special = self._settings.stop or self._eos_id in tokens or -1 in tokens
-        return not special and self.tokens + len(tokens) < self._settings.max_tokens
+        return not special and self.tokens + len(tokens) <= self._settings.max_tokens
 
     def _ended(self, token: int, texts: list[str]) -> Delta | None:
         """Take one token, add the text it makes certain, and return the last piece where the sample ends with it."""

@@ -2,7 +2,8 @@
 
 Each piece of work opens a connection of its own and closes it, in the write-ahead mode, so that threads and other
 programs may read and write at once. What is older than the days it may be kept is never shown, and deleted at the
-start, at every hour of a running server and on the way; what is deleted is overwritten in the file.
+start, at every hour of a running server and on the way; of the rest, the newest ten thousand entries stay. What is
+deleted is overwritten in the file.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ CREATE TABLE IF NOT EXISTS texts (
 INDEX = "CREATE INDEX IF NOT EXISTS texts_by_time ON texts (created)"
 COLUMNS = "id, created, source, model, prompt, text, finish_reason, tokens, seconds, seed, settings"
 MATCHING = "created >= ? AND (? = '' OR model = ?) AND (? = '' OR holds(prompt, ?) OR holds(text, ?))"
+SURPLUS = "id IN (SELECT id FROM texts ORDER BY created DESC, id DESC LIMIT -1 OFFSET ?)"
 SECONDS_A_DAY = 86_400
 SWEEP_SECONDS = 3_600.0
+MOST_ENTRIES = 10_000
 BATCH = 500  # rows that are read at once for an export
 
 
@@ -105,11 +108,11 @@ class History:
                     f"INSERT INTO texts ({COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, entries)
                 )
                 connection.execute("COMMIT")
-            if self._clock() - self._swept > SWEEP_SECONDS:
-                self.sweep()
         except (sqlite3.Error, OSError) as error:
             LOG.warning("the history cannot be written: %s", error)
             return "This text could not be added to the history."
+        with contextlib.suppress(HistoryTrouble):  # it is in the log, and the next text makes room
+            self._make_room()
         return None
 
     def count(self, query: Query) -> int:
@@ -158,9 +161,17 @@ class History:
         return self._delete(MATCHING, self._matching(query))
 
     def sweep(self) -> int:
-        """Delete what is too old, and return how many that were."""
+        """Delete what is too old and what is too much, and return how many that were."""
         self._swept = self._clock()
-        return self._delete("created < ?", (self._oldest,)) if self.keep_days else 0
+        old = self._delete("created < ?", (self._oldest,)) if self.keep_days else 0
+        return old + self._delete(SURPLUS, (MOST_ENTRIES,))
+
+    def _make_room(self) -> None:
+        """Delete what is too much, and once an hour what is too old."""
+        if self._clock() - self._swept > SWEEP_SECONDS:
+            self.sweep()
+        else:
+            self._delete(SURPLUS, (MOST_ENTRIES,))
 
     @contextlib.contextmanager
     def kept_tidy(self) -> Iterator[None]:

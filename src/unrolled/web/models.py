@@ -1,5 +1,8 @@
 """The models that a server offers: ids that it made itself, and models that are loaded when they are first asked for.
 
+Of the models that were loaded when they were asked for, a server holds a number; beyond it, the one that was not asked
+for longest is let go of, and loaded again when it is asked for. Whoever writes with a model holds it, too.
+
 An id is made from the model's name. Where several models have one name, none of them gets it as its id: each id then
 names the folder that the model lies in as well, so that an id means the same model in whatever order they are given.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("unrolled.web")
 LONGEST_ID = 60
+MOST_LOADED = 8
 
 
 class NoSuchModel(UserError):
@@ -62,12 +67,31 @@ class ModelFolder:
         return self.folder.resolve().name
 
 
-class Loading:
-    """How a server loads models: one at a time, and telling visitors why one failed, or only the log."""
+@dataclass(frozen=True)
+class Known:
+    """What stays known of a model that is let go of."""
 
-    def __init__(self, says_why: bool = True) -> None:
+    settings: Any
+    warnings: tuple[str, ...]
+
+
+class Loading:
+    """How a server loads models: one at a time, holding `most`, and telling visitors or only the log why one failed."""
+
+    def __init__(self, says_why: bool = True, most: int = MOST_LOADED) -> None:
         self.one_at_a_time = threading.Lock()
         self.says_why = says_why
+        self._most = most
+        self._latest: list[ServedModel] = []  # that can be loaded again; the last one was asked for last
+        self._order = threading.Lock()
+
+    def asked_for(self, served: ServedModel) -> None:
+        """Take note that a model was asked for, and let go of the one that was not for longest."""
+        with self._order:
+            self._latest = [*(other for other in self._latest if other is not served), served]
+            for oldest in self._latest[: -self._most]:
+                oldest.let_go()
+            self._latest = self._latest[-self._most :]
 
 
 class ServedModel:
@@ -77,11 +101,15 @@ class ServedModel:
         self.id, self.name, self.own_name = identity, name, well_formed(origin.name)
         self._origin, self._loading = origin, loading
         self._model = origin.model if isinstance(origin, ModelFolder) else origin
+        self._stays = self._model is not None
+        self._elsewhere: weakref.ref[TrainedModel] | None = None  # the model that was let go of, if someone holds it
+        self._known: Any = self._origin if self._model is None else self._model
+        self._kind = None if self._model is None else self._model.tokenizer.kind
         self._info = None if self._model is None else self._model.info()
 
     @property
     def loaded(self) -> TrainedModel | None:
-        """The model, where it has been loaded."""
+        """The model, where it is loaded."""
         return self._model
 
     @property
@@ -92,7 +120,7 @@ class ServedModel:
     @property
     def settings(self) -> Any:
         """The model's settings, or None where it is not loaded and they could not be read beforehand."""
-        return self._origin.settings if self._model is None else self._model.settings
+        return self._known.settings
 
     @property
     def sampling(self) -> SamplingSettings:
@@ -102,15 +130,14 @@ class ServedModel:
     @property
     def kind(self) -> str:
         """The kind of the model's tokenizer, as far as it is known."""
-        if self._model is not None:
-            return self._model.tokenizer.kind
+        if self._kind is not None:
+            return self._kind
         return "token" if self.settings is None else self.settings.data.tokenizer
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user of the model should know, such as a vocabulary that is a placeholder."""
-        known = self._origin if self._model is None else self._model
-        return tuple(well_formed(text) for text in getattr(known, "warnings", ()))
+        return tuple(well_formed(text) for text in getattr(self._known, "warnings", ()))
 
     def ready(self) -> TrainedModel:
         """Return the model, and load it before where that has not happened: one model at a time.
@@ -118,12 +145,38 @@ class ServedModel:
         Raises:
             ModelUnavailable: it cannot be loaded.
         """
-        if self._model is None:
+        model = self._model
+        if model is None:
             with self._loading.one_at_a_time:
-                if self._model is None:
-                    model, self._info = self._load()
-                    self._model = model  # last: who sees it sees the rest
-        return self._model
+                model = self._still_here()
+                if model is None:
+                    model = self._loaded_now()
+                self._model = model  # last: who sees it sees the rest
+        if not self._stays:
+            self._loading.asked_for(self)
+        return model
+
+    def let_go(self) -> None:
+        """Forget the model, but neither what is known of it nor, while someone writes with it, where it is."""
+        if self._model is not None:
+            self._elsewhere, self._model = weakref.ref(self._model), None
+
+    def _still_here(self) -> TrainedModel | None:
+        """Return the model where another thread has loaded it, or where someone still writes with it."""
+        model = self._model  # read once: it may be let go of at any time
+        if model is None and self._elsewhere is not None:
+            model = self._elsewhere()
+        return model
+
+    def _loaded_now(self) -> TrainedModel:
+        """Load the model, take note of what is known of it, and log the warnings that are new."""
+        model, self._info = self._load()
+        known_before = set(self.warnings)
+        self._kind, self._known = model.tokenizer.kind, Known(model.settings, tuple(getattr(model, "warnings", ())))
+        for warning in self.warnings:
+            if warning not in known_before:
+                LOG.warning("%s: %s", self.name, warning)
+        return model
 
     def _load(self) -> tuple[TrainedModel, dict[str, Any]]:
         try:

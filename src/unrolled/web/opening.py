@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +19,24 @@ SHIPPED = "builtin:stories"
 
 
 def models_of(
-    run_folders: Sequence[str | Path], at_start: int, on_warning: Callable[[str], None] = LOG.warning
+    run_folders: Sequence[str | Path],
+    at_start: int,
+    on_warning: Callable[[str], None] = LOG.warning,
+    decoding: str = "float32",
 ) -> list[ModelFolder]:
     """Return models for `create_app`: loaded ones, or, where there are more than `at_start`, only the first one loaded.
 
-    Without folders, the model that comes with the package.
+    Without folders, the model that comes with the package. They write with weights of the precision `decoding`.
 
     Raises:
         UserError: a folder that is loaded now cannot be, or one that is loaded later holds no model.
     """
     folders = _without_repeats(run_folders or [SHIPPED], on_warning)
     now = len(folders) if len(folders) <= at_start else 1
-    return [model_folder(folder, is_loaded=number < now) for number, folder in enumerate(folders)]
+    return [model_folder(folder, number < now, decoding) for number, folder in enumerate(folders)]
 
 
-def open_model(folder: str | Path) -> TrainedModel:
+def open_model(folder: str | Path, decoding: str = "float32") -> TrainedModel:
     """Load a model for writing, ready for its first text.
 
     Raises:
@@ -40,10 +44,10 @@ def open_model(folder: str | Path) -> TrainedModel:
     """
     from unrolled.trained import load  # brings PyTorch
 
-    return load(folder, device="cpu")
+    return load(folder, device="cpu", decoding=decoding)
 
 
-def model_folder(folder: str | Path, is_loaded: bool) -> ModelFolder:
+def model_folder(folder: str | Path, is_loaded: bool, decoding: str = "float32") -> ModelFolder:
     """Return a model that is loaded now or later; what it was trained with is read in any case, where it says so.
 
     Raises:
@@ -53,12 +57,13 @@ def model_folder(folder: str | Path, is_loaded: bool) -> ModelFolder:
     from unrolled.runs import RunFolder
 
     path = shipped_model_folder() if str(folder) == SHIPPED else Path(folder)
+    opened = partial(open_model, folder, decoding)
     if is_loaded:
-        return ModelFolder(path, lambda: open_model(folder), model=open_model(folder))
+        return ModelFolder(path, opened, model=opened())
     if holds_only_foreign_files(path):
-        return ModelFolder(path, lambda: open_model(folder))
+        return ModelFolder(path, opened)
     config = RunFolder(path).read_config()
-    return ModelFolder(path, lambda: open_model(folder), config.settings, tuple(config.warnings))
+    return ModelFolder(path, opened, config.settings, tuple(config.warnings))
 
 
 def _without_repeats(folders: Sequence[str | Path], on_warning: Callable[[str], None]) -> list[str | Path]:

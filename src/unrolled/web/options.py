@@ -8,7 +8,7 @@ from pathlib import Path
 from unrolled.errors import UserError
 from unrolled.web.hosts import read_host
 from unrolled.web.prefix import read_prefix
-from unrolled.web.settings import LOOPBACK_HOSTS, HistoryChoice, WebSettings
+from unrolled.web.settings import LOOPBACK_HOSTS, DecodingChoice, HistoryChoice, WebSettings
 
 LONGEST_DAYS = 36_500
 
@@ -22,6 +22,7 @@ def read_settings(
     history_file: Path | None = None,
     keep_days: int = 90,
     models_at_start: int = 8,
+    decoding: DecodingChoice = "float32",
 ) -> WebSettings:
     """Return settings for a server; see `WebSettings`.
 
@@ -40,4 +41,5 @@ def read_settings(
         history_file=history_file,
         keep_days=keep_days,
         models_at_start=models_at_start,
+        decoding=decoding,
     )

@@ -49,9 +49,11 @@ def model_facts(served: ServedModel) -> list[tuple[str, str]]:
     model, info = served.loaded, served.info
     facts = []
     if model is None:
-        facts.append(("Loaded", "not yet; its first text takes a moment longer"))
+        facts.append(("Loaded", "not now; its first text takes a moment longer"))
     else:
         facts.append(("Device", f"{device_name(model.writing_device)}, {model.writing_device_reason}"))
+        if model.decoding != "float32":
+            facts.append(("Weights", f"{model.decoding}, rounded to write faster"))
         facts.append(("Vocabulary", f"{model.tokenizer.vocabulary_size:,} {units_of(served.kind)}"))
     if (parameters := info.get("parameters")) is not None:
         facts.append(("Parameters", f"{parameters:,}"))

@@ -29,7 +29,7 @@ class Room:
     def __init__(
         self, models: Sequence[TrainedModel | ModelFolder], settings: WebSettings, history: History | None
     ) -> None:
-        self.models = served_models(models, Loading(says_why=not settings.public))
+        self.models = served_models(models, Loading(not settings.public, settings.models_at_once))
         self.settings = settings
         self.desk = Desk(settings)
         self.history = history

@@ -23,7 +23,7 @@ from waitress.server import create_server
 
 from unrolled.errors import UserError
 from unrolled.web.application import create_app, open_history
-from unrolled.web.history import History
+from unrolled.web.history import MOST_ENTRIES, History
 from unrolled.web.models import double_names
 from unrolled.web.opening import models_of
 from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
@@ -66,15 +66,19 @@ def serve_models(
     with contextlib.closing(bind(host, port)) as bound:  # before the models: a taken port is found without them
         asked = WebSettings(history="auto") if settings is None else settings
         settings, history = _with_history(settings_for(bound, asked), asked.history == "auto", on_warning)
-        models = models_of(run_folders, settings.models_at_start, on_warning)
+        models = models_of(run_folders, settings.models_at_start, on_warning, settings.decoding)
         app = create_app(models, settings, history)
         served = app.extensions["unrolled"].models
         warned = [f"{model.name}: {warning}" for model in served.values() for warning in model.warnings]
         for sentence in (*double_names(served), *warned):
             on_warning(sentence)
+        precision = models[0].model.decoding  # the first one is always loaded
+        if precision != "float32":
+            on_note(f"Decoding with {precision} weights, which are rounded; a seed gives another text.")
         if history is not None:
             days = f"for {settings.keep_days} days" if settings.keep_days else "for ever"
-            on_note(f"Prompts and texts are kept {days} in {history.file}; --history off keeps none.")
+            most = f"the newest {MOST_ENTRIES:,} at most"
+            on_note(f"Prompts and texts are kept {days}, {most}, in {history.file}; --history off keeps none.")
         _serve_on(bound, app, on_ready, on_warning)
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 LARGEST_EXACT_INTEGER = 2**53 - 1  # beyond it a browser's JSON numbers are no longer exact
 
+DecodingChoice = Literal["float32", "bfloat16"]
 HistoryChoice = Literal["on", "off", "auto", "hidden"]
 
 
@@ -46,6 +47,8 @@ class WebSettings:
     deadline_seconds: float = 60.0
     retry_after_seconds: int = 2
     models_at_start: int = 8  # with more models than this, all but the first are loaded when they are first asked for
+    models_at_once: int = 8  # of those loaded later; the one that was not asked for longest makes room
+    decoding: DecodingChoice = "float32"  # precision of the weights that texts are written with
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     any_address: bool = False
     prefix: str = ""

@@ -90,6 +90,7 @@ class Writing:
     def __init__(
         self, desk: Desk, model: TrainedModel, request: WriteRequest, is_client_gone: Callable[[], bool]
     ) -> None:
+        self._model = model  # a server lets go of models that nobody holds
         own = model.sampling({})
         settings = {"n": 1, "max_tokens": _own_length(own.max_tokens, request, desk.settings)} | request.sampling
         self.seed = resolve_seed(request.seed)

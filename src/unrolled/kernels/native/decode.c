@@ -9,6 +9,8 @@
  */
 #include "decode.h"
 
+#define ITEMS 96 /* rows or panels at once: a multiple of MR */
+
 static size_t groups_of(size_t size, size_t width) { return size / width + (size % width != 0); }
 
 /* Numbers of type float that the weights of all layers take, and the output matrix. */
@@ -57,34 +59,29 @@ static void widen(size_t K, const float *halved, float *panel) {
     }
 }
 
-/* sums[q][0..3] += x (K,) @ panel q of two, `apart` floats from the first to the second: twice the independent sums, which
- * one row alone needs to keep the multipliers busy. The order within each sum is that of `product_of_chunk`. */
-static void product_of_two_panels(size_t K, const float *x, const float *panel, size_t apart, vec sums[][4]) {
-    vec s[2][4];
-    UNROLL for (int q = 0; q < 2; q++) UNROLL for (int j = 0; j < 4; j++) s[q][j] = sums[q][j];
-    for (size_t k = 0; k < K; k++, panel += 4 * VL) {
-        vec x_k = splat(x[k]);
-        UNROLL for (int q = 0; q < 2; q++)
-            UNROLL for (int j = 0; j < 4; j++) s[q][j] += x_k * load(panel + q * apart + j * VL);
-    }
-    UNROLL for (int q = 0; q < 2; q++) UNROLL for (int j = 0; j < 4; j++) sums[q][j] = s[q][j];
+static inline vec whole_vector(const float *row, int j) { return load(row + j * VL); }
+static inline vec half_vector(const float *row, int j) {
+    return j % 2 ? odd_half(row + j / 2 * VL) : even_half(row + j / 2 * VL);
 }
 
-/* The same for halved panels. */
-static void product_of_two_halved_panels(size_t K, const float *x, const float *panel, size_t apart, vec sums[][4]) {
-    vec s[2][4];
-    UNROLL for (int q = 0; q < 2; q++) UNROLL for (int j = 0; j < 4; j++) s[q][j] = sums[q][j];
-    for (size_t k = 0; k < K; k++, panel += 2 * VL) {
-        vec x_k = splat(x[k]);
-        UNROLL for (int q = 0; q < 2; q++)
-            UNROLL for (int j = 0; j < 4; j += 2) {
-                const float *words = panel + q * apart + j / 2 * VL;
-                s[q][j] += x_k * even_half(words);
-                s[q][j + 1] += x_k * odd_half(words);
-            }
+/* sums[q][0..3] += x (K,) @ panel q of some, `apart` floats from one to the next; a panel's row takes `width` floats. Two of
+ * them have as many independent sums as one row alone needs to keep the multipliers busy. The order within each sum is that
+ * of `product_of_chunk`. */
+#define ROW_PRODUCT(name, panels, width, vector)                                                                       \
+    static void name(size_t K, const float *x, const float *panel, size_t apart, vec sums[][4]) {                      \
+        vec s[panels][4];                                                                                              \
+        UNROLL for (int q = 0; q < panels; q++) UNROLL for (int j = 0; j < 4; j++) s[q][j] = sums[q][j];               \
+        for (size_t k = 0; k < K; k++, panel += width) {                                                               \
+            vec x_k = splat(x[k]);                                                                                     \
+            UNROLL for (int q = 0; q < panels; q++)                                                                    \
+                UNROLL for (int j = 0; j < 4; j++) s[q][j] += x_k * vector(panel + q * apart, j);                      \
+        }                                                                                                              \
+        UNROLL for (int q = 0; q < panels; q++) UNROLL for (int j = 0; j < 4; j++) sums[q][j] = s[q][j];               \
     }
-    UNROLL for (int q = 0; q < 2; q++) UNROLL for (int j = 0; j < 4; j++) sums[q][j] = s[q][j];
-}
+ROW_PRODUCT(product_of_panel, 1, 4 * VL, whole_vector)
+ROW_PRODUCT(product_of_two_panels, 2, 4 * VL, whole_vector)
+ROW_PRODUCT(product_of_halved_panel, 1, 2 * VL, half_vector)
+ROW_PRODUCT(product_of_two_halved_panels, 2, 2 * VL, half_vector)
 
 /* The same as `product_of_chunk` for a halved panel, which becomes floats block by block. */
 static void product_of_halved_chunk(size_t rows, size_t K, const float *x, const float *panel, vec sums[][4]) {
@@ -96,41 +93,63 @@ static void product_of_halved_chunk(size_t rows, size_t K, const float *x, const
     }
 }
 
-/* What is computed at once: rows of one panel, or two panels of one row; `items` counts either. */
+/* sums[q][0..3] += x (K,) @ panel q of all `panels`, `apart` floats from one to the next; `backwards`: the last ones first. */
+static void product_of_row(size_t panels, size_t K, const float *x, const float *panel, size_t apart, int halved, int backwards,
+                           vec sums[][4]) {
+    size_t pairs = groups_of(panels, 2);
+    for (size_t i = 0; i < pairs; i++) {
+        size_t q = 2 * (backwards ? pairs - 1 - i : i);
+        if (q + 1 < panels)
+            (halved ? product_of_two_halved_panels : product_of_two_panels)(K, x, panel + q * apart, apart, sums + q);
+        else
+            (halved ? product_of_halved_panel : product_of_panel)(K, x, panel + q * apart, apart, sums + q);
+    }
+}
+
+/* What is computed at once: rows of one panel, or panels of one row; `items` counts either. */
 typedef struct {
     size_t first_row, first_panel, rows, panels, items;
 } tile;
 
 /* The rows [first, last) in all panels: how many tiles that takes, */
 static size_t tiles_of(size_t first, size_t last, size_t panels) {
-    return last - first == 1 ? groups_of(panels, 2) : panels * groups_of(last - first, CHUNK);
+    return last - first == 1 ? groups_of(panels, ITEMS) : panels * groups_of(last - first, ITEMS);
 }
 
 /* and tile number i. */
 static tile tile_of(size_t i, size_t first, size_t last, size_t panels) {
-    size_t chunks = groups_of(last - first, CHUNK), row = first + i % chunks * CHUNK;
     if (last - first == 1) {
-        size_t both = panels - 2 * i < 2 ? 1 : 2;
-        return (tile){first, 2 * i, 1, both, both};
+        size_t many = panels - i * ITEMS < ITEMS ? panels - i * ITEMS : ITEMS;
+        return (tile){first, i * ITEMS, 1, many, many};
     }
-    size_t rows = last - row < CHUNK ? last - row : CHUNK;
+    size_t chunks = groups_of(last - first, ITEMS), row = first + i % chunks * ITEMS;
+    size_t rows = last - row < ITEMS ? last - row : ITEMS;
     return (tile){row, i / chunks, rows, 1, rows};
 }
 
 static size_t row_of(const tile *t, size_t item) { return t->first_row + (t->panels == 1 ? item : 0); }
 static size_t panel_of(const tile *t, size_t item) { return t->first_panel + (t->panels == 1 ? 0 : item); }
 
-/* sums[item][0..3] += its row of x (B, K) @ its panel, which is `offset` numbers from the start of the weights; `apart`:
- * numbers from one panel to the next; `width`: bytes of a number. */
-static void product_of_tile(const tile *t, size_t K, const float *x, const void *weights, size_t offset, size_t apart,
-                            size_t width, vec sums[][4]) {
-    const float *panel = (const float *)((const char *)weights + offset * width);
+/* The panels of a matrix from its first row on, or a later one. */
+typedef struct {
+    const float *start; /* of the first panel */
+    size_t apart;       /* floats from one panel to the next */
+    int halved;
+} matrix;
+
+/* The panels of a matrix `depth` rows deep that lies `offset` numbers of `width` bytes behind the start, from one row on. */
+static matrix matrix_at(const void *start, size_t width, size_t offset, size_t depth, size_t row) {
+    const char *first = (const char *)start + (offset + row * 4 * VL) * width;
+    return (matrix){(const float *)first, depth * 4 * VL * width / sizeof(float), width == 2};
+}
+
+/* sums[item][0..3] += its row of x (B, K) @ its panel. */
+static void product_of_tile(const tile *t, size_t K, const float *x, const matrix *w, int backwards, vec sums[][4]) {
+    const float *panel = w->start + t->first_panel * w->apart;
     x += t->first_row * K;
-    if (t->panels == 2 && width == 2)
-        product_of_two_halved_panels(K, x, panel, apart / 2, sums);
-    else if (t->panels == 2)
-        product_of_two_panels(K, x, panel, apart, sums);
-    else if (width == 2)
+    if (t->rows == 1)
+        product_of_row(t->panels, K, x, panel, w->apart, w->halved, backwards, sums);
+    else if (w->halved)
         product_of_halved_chunk(t->rows, K, x, panel, sums);
     else
         product_of_chunk(t->rows, K, x, K, panel, sums);
@@ -141,37 +160,45 @@ typedef struct {
     const float *source; /* (V, 4H) for `ids` to look up, or (4H,) for all rows */
     const int64_t *ids;  /* null above the first layer */
     const float *below;  /* (B, H): the new h of the layer below; null for the first */
-    const void *weights; /* of all layers */
-    size_t offset;       /* numbers to this layer's */
-    size_t width;        /* bytes of a number */
+    matrix w_ih, w_hh;   /* w_ih: above the first layer */
     const float *h;      /* (B, H) */
     float *h_new, *c;    /* (B, H) */
 } layer;
 
-static void cell(const layer *at, size_t H, size_t row, size_t u, const vec a[4]) {
-    float *c = at->c + row * H + u;
-    vec i = sigmoid_(a[0]), f = sigmoid_(a[1]), g = tanh_(a[2]), o = sigmoid_(a[3]);
-    vec c_new = f * load_edge(c, H - u) + i * g;
-    store_edge(c, c_new, H - u);
-    store_edge(at->h_new + row * H + u, o * tanh_(c_new), H - u);
+/* What the gates of the tile's items start from. */
+static void sources(const layer *at, size_t H, const tile *t, vec a[][4]) {
+    for (size_t e = 0; e < t->items; e++) {
+        size_t u = panel_of(t, e) * VL;
+        const float *p = at->source + (at->ids ? (size_t)at->ids[row_of(t, e)] * 4 * H : 0) + u;
+        for (int j = 0; j < 4; j++) a[e][j] = load_edge(p + j * H, H - u);
+    }
+}
+
+/* The tile's cells. All of them go through one stage, then through the next: within a stage none waits for another. */
+static void cells(const layer *at, size_t H, const tile *t, vec a[][4]) {
+    for (size_t e = 0; e < t->items; e++) {
+        size_t u = panel_of(t, e) * VL;
+        float *c = at->c + row_of(t, e) * H + u;
+        vec i = sigmoid_(a[e][0]), f = sigmoid_(a[e][1]), g = tanh_(a[e][2]);
+        a[e][0] = f * load_edge(c, H - u) + i * g;
+        a[e][3] = sigmoid_(a[e][3]);
+        store_edge(c, a[e][0], H - u);
+    }
+    for (size_t e = 0; e < t->items; e++) {
+        size_t u = panel_of(t, e) * VL;
+        store_edge(at->h_new + row_of(t, e) * H + u, a[e][3] * tanh_(a[e][0]), H - u);
+    }
 }
 
 static void step_layer(const layer *at, size_t H, size_t first, size_t last, int backwards) {
-    vec a[CHUNK][4];
-    size_t depth = at->below ? 2 * H : H, panel_size = 4 * VL * depth;
+    vec a[ITEMS][4];
     size_t tiles = tiles_of(first, last, groups_of(H, VL));
     for (size_t i = 0; i < tiles; i++) {
         tile t = tile_of(backwards ? tiles - 1 - i : i, first, last, groups_of(H, VL));
-        size_t panel = at->offset + t.first_panel * panel_size;
-        for (size_t e = 0; e < t.items; e++) {
-            size_t u = panel_of(&t, e) * VL;
-            const float *p = at->source + (at->ids ? (size_t)at->ids[row_of(&t, e)] * 4 * H : 0) + u;
-            for (int j = 0; j < 4; j++) a[e][j] = load_edge(p + j * H, H - u);
-        }
-        if (at->below) product_of_tile(&t, H, at->below, at->weights, panel, panel_size, at->width, a);
-        panel += (depth - H) * 4 * VL;
-        product_of_tile(&t, H, at->h, at->weights, panel, panel_size, at->width, a);
-        for (size_t e = 0; e < t.items; e++) cell(at, H, row_of(&t, e), panel_of(&t, e) * VL, a[e]);
+        sources(at, H, &t, a);
+        if (at->below) product_of_tile(&t, H, at->below, &at->w_ih, backwards, a);
+        product_of_tile(&t, H, at->h, &at->w_hh, backwards, a);
+        cells(at, H, &t, a);
     }
 }
 
@@ -181,9 +208,10 @@ static void advance(const decode_model *m, size_t B, size_t first, size_t last, 
                     float *h_new, float *c, int backwards) {
     size_t H = m->hidden, layer_size = groups_of(H, VL) * 4 * VL * H, rows = B * H;
     for (size_t l = 0; l < m->layers; l++) {
-        layer at = {.h = h + l * rows, .h_new = h_new + l * rows, .c = c + l * rows, .weights = m->weights};
-        at.offset = (l ? 2 * l - 1 : 0) * layer_size;
-        at.width = m->width;
+        layer at = {.h = h + l * rows, .h_new = h_new + l * rows, .c = c + l * rows};
+        size_t offset = (l ? 2 * l - 1 : 0) * layer_size, depth = l ? 2 * H : H;
+        at.w_ih = matrix_at(m->weights, m->width, offset, depth, 0);
+        at.w_hh = matrix_at(m->weights, m->width, offset, depth, depth - H);
         at.source = l ? m->biases + (l - 1) * 4 * H : m->table;
         at.below = l ? h_new + (l - 1) * rows : NULL;
         at.ids = l ? NULL : ids;
@@ -193,12 +221,13 @@ static void advance(const decode_model *m, size_t B, size_t first, size_t last, 
 
 /* logits (B, V) of the rows [first, last), from the last layer's h (B, H). */
 static void predict(const decode_model *m, size_t first, size_t last, const float *h, float *logits) {
-    vec a[CHUNK][4];
-    size_t V = m->vocabulary, H = m->hidden, panel_size = 4 * VL * H, panels = groups_of(V, 4 * VL);
+    vec a[ITEMS][4];
+    size_t V = m->vocabulary, H = m->hidden, panels = groups_of(V, 4 * VL);
+    matrix output = matrix_at(m->output, m->width, 0, H, 0);
     for (size_t i = 0; i < tiles_of(first, last, panels); i++) {
         tile t = tile_of(i, first, last, panels);
         memset(a, 0, t.items * sizeof(a[0]));
-        product_of_tile(&t, H, h, m->output, t.first_panel * panel_size, panel_size, m->width, a);
+        product_of_tile(&t, H, h, &output, 0, a);
         for (size_t e = 0; e < t.items; e++)
             for (size_t j = 0, v = panel_of(&t, e) * 4 * VL; j < 4 && v < V; j++, v += VL) {
                 vec sum = a[e][j] + load_edge(m->output_bias + v, V - v);

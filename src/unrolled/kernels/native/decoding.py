@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unrolled.kernels.native.library import native_library, on_all_rows
+from unrolled.kernels.native.library import native_library
+from unrolled.kernels.threads import parts_of, run_parts
 
 _SIZE, _POINTER, _DOUBLE, _INT = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
 LINE_BYTES = 64  # of a cache; vectors that straddle two of them take twice as long to read
@@ -97,10 +98,9 @@ class PackedModel:
         """Feed a token to each row: ids (B,) int64; h in, h_new out, c in and out, (L, B, H); logits out, (B, V)."""
         arrays = [address(array) for array in (ids, h, h_new, c, logits)]
         rows = len(ids)
-        on_all_rows(
-            rows,
+        run_parts(
+            parts_of(rows, ROWS_A_THREAD),
             lambda first, last: self._library.decode_step(self._model, rows, first, last, *arrays),
-            ROWS_A_THREAD,
         )
 
     def read(self, ids: np.ndarray, h: np.ndarray, c: np.ndarray, logits: np.ndarray) -> None:
@@ -116,7 +116,7 @@ class PackedModel:
             scratch = np.empty(self.scratch_size)
             self._library.decode_write(self._model, *shared, first, last, fresh, address(scratch))
 
-        on_all_rows(rows.rows, write_rows, ROWS_A_THREAD)
+        run_parts(parts_of(rows.rows, ROWS_A_THREAD), write_rows)
 
 
 def address(array: np.ndarray | None) -> int | None:
