@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from typing import Any
 import torch
 
 import unrolled
-from unrolled.bench.side_by_side import machine_name
 from unrolled.data import encode_split
+from unrolled.machine import machine_name
 
 
 def figures(source: str, preset: str, seed: int) -> dict[str, Any]:
@@ -28,6 +29,8 @@ def figures(source: str, preset: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         finished = unrolled.train(source, out, preset=preset, settings=settings)
+        if finished.interrupted:
+            sys.exit(f"{preset}, seed {seed}: stopped at step {finished.step}; half a run is no figure, start again.")
         model = unrolled.load(out, device="cpu")
         parts = {
             split: model.evaluate(encode_split(model.tokenizer, [source], model.settings.data, split)).to_json()

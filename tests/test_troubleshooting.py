@@ -138,6 +138,7 @@ COMMANDS = {
     "There is no address": ("serve", "--host", "no.such.address.invalid"),
     "The prefix … is no path": ("serve", "--prefix", "/a?b", "--port", "0"),
     "… is no host name": ("serve", "--allow-host", "https://hub.example", "--port", "0"),
+    "Bfloat16 is a precision": ("train", "--kernel", "fused", "--set", "training.precision=bfloat16", *QUICK),
     "There is no device": ("train", "story.txt", "--device", "gpu"),
 }
 
@@ -234,7 +235,7 @@ def test_a_missing_gpu_kernel_cache_or_model_prints_the_quoted_message(place, cl
         assert_printed("No CUDA GPU", cli("train", "story.txt", "--device", "cuda"))
     monkeypatch.setenv("UNROLLED_CACHE", str(place / "story.txt"))
     assert_printed("The cache folder", cli("train", "story.txt", *QUICK))
-    monkeypatch.setattr("unrolled.training.start.available_kernels", dict)
+    monkeypatch.setattr("unrolled.training.computing.available_kernels", dict)
     asked = ("train", "story.txt", "--set", "training.kernel=native", "--out", "none")
     assert_printed("The kernel … is not available", cli(*asked))
 
@@ -254,7 +255,7 @@ def test_the_search_in_the_source_would_miss_a_message_that_nobody_prints(all_te
 
 def test_every_command_and_setting_that_the_page_names_exists(cli):
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"`(?!unrolled)[a-z-]+ [^`]*`", "", PAGE)))
-    known = "".join(cli(c, "--help").out for c in ("train", "generate", "import", "serve", "info", "evaluate"))
+    known = "".join(cli(c, "--help").out for c in ("train", "generate", "import", "serve", "info", "evaluate", "bench"))
     assert {option for option in options if f"{option} " not in known and f"{option}\n" not in known} == set()
     from unrolled.config import setting_names
 

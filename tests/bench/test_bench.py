@@ -5,19 +5,20 @@ import json
 import pytest
 import torch
 
-from unrolled.bench import kernels, training
+from tests.bench.conftest import TINY
+from unrolled.bench import kernels, ours, training
 from unrolled.bench.limit import kept_for_backward_bytes, products_in_operations
-from unrolled.bench.training import Shape
-from unrolled.kernels import available_kernels
+from unrolled.errors import UserError
+from unrolled.kernels import PrecisionChoice, available_kernels, read_choice, select_kernel
+from unrolled.kernels.select import MEASURED
 
-TINY = Shape(embedding_size=5, hidden_size=8, layers=2, vocabulary_size=11, window=6, batch_size=3)
+NEEDS_NATIVE = pytest.mark.skipif("native" not in available_kernels(), reason="native is not available here")
 
 
-@pytest.fixture
-def tiny_shape(monkeypatch):
-    for module in (training, kernels):
-        monkeypatch.setattr(module, "SHAPES", {"stories": TINY})
-    monkeypatch.setattr(training, "best_rate", lambda dtype: 1e9)
+def take(monkeypatch, precision):
+    """Let training take a precision unless another one is asked for, as on a processor where that is the faster."""
+    chosen = lambda asked, *_: PrecisionChoice(precision if asked == "auto" else asked, "as it is here")  # noqa: E731
+    monkeypatch.setattr(ours, "choose_precision", chosen)
 
 
 def test_the_operations_of_the_stories_shape_are_those_of_its_products():
@@ -54,6 +55,68 @@ def test_training_times_every_way_that_there_is(tiny_shape):
     assert set(result["kept_bytes_per_layer_row_and_step"]) == set(available_kernels())
 
 
+@NEEDS_NATIVE
+@pytest.mark.parametrize(("fast", "asked"), [("bfloat16", "auto"), ("float32", "bfloat16")])
+def test_native_is_timed_in_bfloat16_where_that_is_fast_or_asked_for(fast, asked, tiny_shape, monkeypatch):
+    take(monkeypatch, fast)
+    result = training.measure("stories", 1, asked)
+    assert result["ways"][training.OURS_BF16]["operands"] == "bfloat16"
+    assert result["ways"]["ours, native"]["operands"] == "float32"
+    assert training.OURS_BF16.removeprefix("ours, ") in kernels.measure("stories", 1, asked)["ways"]
+
+
+@NEEDS_NATIVE
+@pytest.mark.parametrize(("fast", "asked"), [("float32", "auto"), ("bfloat16", "float32")])
+def test_native_is_not_timed_in_bfloat16_elsewhere(fast, asked, monkeypatch):
+    take(monkeypatch, fast)
+    assert list(ours.our_kernels(asked)) == list(available_kernels())
+
+
+def test_bfloat16_without_a_native_kernel_is_refused(monkeypatch):
+    monkeypatch.setattr(ours, "available_kernels", dict)
+    with pytest.raises(UserError, match="leave out --precision"):
+        ours.our_kernels("bfloat16")
+
+
+@NEEDS_NATIVE
+def test_bfloat16_keeps_half_of_what_float32_keeps_but_for_the_states_at_the_edges(tiny_shape):
+    kept = training.measure("stories", 1, "bfloat16")["kept_bytes_per_layer_row_and_step"]
+    per_unit = {name: kept[name] / TINY.hidden_size for name in ("native", "native bfloat16")}
+    assert 2 * 6 <= per_unit["native bfloat16"] < 0.6 * per_unit["native"]
+
+
+@NEEDS_NATIVE
+@pytest.mark.parametrize(("rounded_rate", "times"), [(4e9, 4), (0.5e9, 1)])
+def test_a_rounded_way_is_measured_against_the_better_of_both_rates(rounded_rate, times, tiny_shape, monkeypatch):
+    monkeypatch.setattr(training, "best_rate", lambda dtype: 1e9 if dtype == torch.float32 else rounded_rate)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    limits = training._limits_seconds(TINY, [training.TORCH, training.OURS_BF16])
+    assert limits["float32"] == pytest.approx(times * limits["bfloat16"])
+    assert set(training._limits_seconds(TINY, [training.TORCH])) == {"float32"}
+
+
+@NEEDS_NATIVE
+def test_a_way_in_bfloat16_that_computes_something_else_is_never_timed(tiny_shape, monkeypatch):
+    real = training.our_kernels
+
+    class Wrong(type(available_kernels()["native"])):
+        def run(self, inputs, w_hh, h0, c0):
+            return super().run(inputs, 1.5 * w_hh, h0, c0)
+
+    monkeypatch.setattr(training, "our_kernels", lambda asked: {**real(asked), ours.BFLOAT16: Wrong("bfloat16")})
+    with pytest.raises(AssertionError, match="ours, native bfloat16"):
+        training.measure("stories", 1)
+
+
+@NEEDS_NATIVE
+def test_the_fastest_is_a_name_that_training_takes_whatever_its_operands(cli, tiny_shape, monkeypatch):
+    seconds = lambda ways, rounds: {name: [0.1 if name == ours.BFLOAT16 else 0.2] for name in ways}  # noqa: E731
+    monkeypatch.setattr(kernels, "times_in_turn", seconds)
+    assert kernels.measure("stories", 1, "bfloat16")["fastest"] == "native"
+    assert cli("bench", "kernels", "--precision", "bfloat16", "--store").status == 0
+    assert read_choice().kernel == "native"
+
+
 def test_a_way_that_computes_something_else_is_never_timed(tiny_shape, monkeypatch):
     real = training.torch_model
 
@@ -68,12 +131,56 @@ def test_a_way_that_computes_something_else_is_never_timed(tiny_shape, monkeypat
         training.measure("stories", 1)
 
 
+@NEEDS_NATIVE
+@pytest.mark.parametrize("what", ["training", "kernels"])
+def test_the_command_takes_a_precision(what, cli, tiny_shape):
+    done = cli("bench", what, "--repetitions", "1", "--precision", "bfloat16")
+    assert done.status == 0, done.err
+    assert "native bfloat16" in done.out
+
+
+def test_generation_takes_no_precision(cli):
+    done = cli("bench", "generation", "--precision", "bfloat16")
+    assert (done.status, done.out) == (2, "")
+    assert "leave it out" in done.err
+
+
 @pytest.mark.parametrize("what", ["training", "kernels"])
 def test_the_command_prints_a_table_or_one_json_object(what, cli, tiny_shape):
     done = cli("bench", what, "--repetitions", "1")
     assert done.status == 0
     assert "torch.nn.LSTM" in done.out
     assert json.loads(cli("bench", what, "--repetitions", "1", "--json").out)["shape"]["hidden_size"] == 8
+
+
+def test_the_fastest_kernel_is_stored_and_taken_from_then_on(cli, tiny_shape):
+    done = cli("bench", "kernels", "--repetitions", "1", "--store")
+    fastest = done.out.splitlines()[-1].split(": ")[1]
+    assert (select_kernel().kernel.name, select_kernel().reason) == (fastest, MEASURED)
+    assert f"now takes {fastest} on this machine" in done.err
+    assert json.loads(cli("bench", "kernels", "--repetitions", "1", "--store", "--json").out)["fastest"]
+
+
+def test_without_being_asked_nothing_is_stored(cli, tiny_shape):
+    assert cli("bench", "kernels", "--repetitions", "1").err == ""
+    assert read_choice() is None
+
+
+def test_figures_are_shown_even_where_the_choice_cannot_be_stored(cli, tiny_shape, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "file"))
+    done = cli("bench", "kernels", "--repetitions", "1", "--store")
+    assert done.status == 2
+    assert "the fastest of ours here" in done.out
+    assert done.err.startswith("Error: The choice of a kernel could not be stored")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("what", ["training", "generation"])
+def test_only_the_kernels_give_a_choice_to_store(cli, what):
+    done = cli("bench", what, "--store")
+    assert (done.status, done.out) == (2, "")
+    assert "use: bench kernels --store" in done.err
 
 
 def test_what_cannot_be_measured_is_a_plain_error(cli):

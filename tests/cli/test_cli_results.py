@@ -1,11 +1,13 @@
 """`evaluate`, `score`, `generate`, `info`, `data`: results on standard output, everything else on standard error."""
 
 import json
+import re
 
 import pytest
 
 from tests.conftest import STORY
 from unrolled import load
+from unrolled.kernels import PrecisionChoice, explain_kernels, select, store_choice
 
 
 def only_json(done):
@@ -71,6 +73,17 @@ def test_generate(cli, trained_once):
     assert all(sample["text"] in both.out for sample in written["samples"])
 
 
+def test_text_with_rounded_weights_is_announced_and_an_unknown_precision_refused(cli, run):
+    done = cli("generate", run, "The", "--seed", 3, "--max-tokens", 50, "--decoding", "bfloat16")
+    written = load(run, decoding="bfloat16").generate("The", seed=3, max_tokens=50).samples[0].text
+    assert done.out == f"The{written}\n"
+    assert "Decoding with bfloat16 weights" in done.err
+    assert "Decoding with" not in cli("generate", run, "The", "--decoding", "float32").err
+    refused = cli("generate", run, "The", "--decoding", "int4")
+    assert (refused.status, refused.out) == (2, "")
+    assert "'int4' is not one of 'float32', 'bfloat16'" in refused.err
+
+
 def test_a_drawn_seed_is_reported_and_gives_the_text_again(cli, trained_once):
     first = only_json(cli("generate", trained_once, "--max-tokens", 30, "--json"))
     again = only_json(cli("generate", trained_once, "--max-tokens", 30, "--seed", first["seed"], "--json"))
@@ -113,6 +126,32 @@ def test_info(cli, trained_once):
     assert {"vocabulary_size", "parameters", "steps", "weights_sha256", "valid_bits_per_char"} <= set(info)
     assert not {"device"} & set(info)
     assert "vocabulary size" in cli("info", trained_once).out
+
+
+def test_info_without_a_run_tells_of_the_shipped_model_and_of_the_kernels_here(cli, trained_once):
+    info = only_json(cli("info", "--json"))
+    assert info.pop("kernels") == explain_kernels()
+    info.pop("training_precision")
+    assert info == json.loads(json.dumps(load(device="cpu").info()))
+    store_choice("fused", "words")
+    lines = cli("info").out.splitlines()
+    assert any(re.fullmatch("kernel stored choice +fused, measured at the shape words", line) for line in lines)
+    assert "kernel" not in cli("info", trained_once).out
+
+
+def test_info_without_a_run_tells_the_precision_that_training_takes_and_why(cli, trained_once, monkeypatch):
+    asked = []
+
+    def choose(*arguments):
+        asked.append(arguments)
+        return PrecisionChoice("bfloat16", "faster on this processor")
+
+    monkeypatch.setattr(select, "choose_precision", choose)
+    store_choice("fused", "stories")
+    assert only_json(cli("info", "--json"))["training_precision"] == "bfloat16: faster on this processor"
+    assert asked == [("auto", "fused", "cpu")]
+    assert re.search("^training precision +bfloat16: faster on this processor$", cli("info").out, re.MULTILINE)
+    assert "training_precision" not in only_json(cli("info", trained_once, "--json"))
 
 
 def test_data(cli, monkeypatch, tmp_path):

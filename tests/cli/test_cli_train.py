@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import TINY
 from unrolled import load
 from unrolled.cli import show
+from unrolled.kernels import available_kernels
 from unrolled.training import Finished, start
 
 SMALL = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
@@ -196,10 +197,41 @@ def test_a_run_goes_on_on_another_device_and_a_missing_one_is_told_before_anythi
     assert json.loads((run / "config.json").read_text())["training"]["device"] == "cpu"
 
 
-def test_a_kernel_that_is_not_there_is_told_before_a_run_is_begun(cli, story, tmp_path, monkeypatch):
-    from unrolled.training import start
+def test_a_kernel_is_asked_for_by_its_name_and_a_run_keeps_it(cli, story, tmp_path):
+    asked = cli("train", story, *SMALL, "--steps", 2, "--kernel", "fused", "--out", tmp_path / "new")
+    assert "kernel fused (as asked)" in asked.err
+    again = cli("train", "--resume", tmp_path / "new", "--steps", 3, "--kernel", "reference")
+    assert (again.status, again.out) == (2, "")
+    assert "leave out --kernel" in again.err
+    wrong = cli("train", story, *SMALL, "--kernel", "cudnn", "--out", tmp_path / "other")
+    assert wrong.status == 2
+    assert "training.kernel" in wrong.err
+    assert "'native'" in wrong.err
 
-    monkeypatch.setattr(start, "available_kernels", lambda: {"fused": None})
+
+@pytest.mark.skipif("native" not in available_kernels(), reason="native is not available here")
+def test_the_line_that_names_the_kernel_names_the_precision_and_why(cli, story, tmp_path):
+    precision = ("--set", "training.precision=bfloat16")
+    rounded = cli("train", story, *SMALL, "--steps", 2, "--kernel", "native", *precision, "--out", tmp_path / "new")
+    assert re.search(r"kernel native \(as asked\), bfloat16 \(as asked", rounded.err)
+    again = cli("train", "--resume", tmp_path / "new", "--steps", 3)
+    assert re.search(r"kernel native \(as asked\), bfloat16 \(as asked", again.err)
+    exact = cli("train", story, *SMALL, "--steps", 2, "--kernel", "fused", "--out", tmp_path / "other")
+    assert "kernel fused (as asked), float32 (the only one of this kernel)" in exact.err
+
+
+def test_bfloat16_where_there_is_none_is_told_before_a_run_is_begun(cli, story, tmp_path):
+    precision = ("--set", "training.precision=bfloat16")
+    done = cli("train", story, *SMALL, "--kernel", "fused", *precision, "--out", tmp_path / "new")
+    assert (done.status, done.out) == (2, "")
+    assert "--set training.precision=float32" in done.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_kernel_that_is_not_there_is_told_before_a_run_is_begun(cli, story, tmp_path, monkeypatch):
+    from unrolled.training import computing
+
+    monkeypatch.setattr(computing, "available_kernels", lambda: {"fused": None})
     done = cli("train", story, *SMALL, "--set", "training.kernel=native", "--out", tmp_path / "new")
     assert (done.status, done.out) == (2, "")
     assert "training.kernel=auto" in done.err

@@ -100,10 +100,15 @@ def _case(
     tokenizer = example_tokenizer(seed.output.out_features)
 
     def ours(decoder: Decoder) -> Way:
-        return lambda number: list(stream(decoder, tokenizer, prompt, _seeded(settings, number)))
+        return lambda number: list(stream(decoder, tokenizer, prompt, settings.model_copy(update={"seed": number})))
 
     ways: dict[str, Way] = {name: ours(decoder) for name, decoder in decoders.items()}
-    ways[SEEDS_WAY] = lambda number: write_the_seeds_way(seed, tokenizer, prompt, _seeded(settings, number))
+
+    def the_seeds(number: int) -> str:
+        torch.manual_seed(number)  # ours draws without PyTorch
+        return write_the_seeds_way(seed, tokenizer, prompt, settings)
+
+    ways[SEEDS_WAY] = the_seeds
     seconds = times_in_turn(ways, repetitions)
     seconds = {name: [s / characters for s in values] for name, values in seconds.items()}
     seconds[SEEDS_WAY] = [s * settings.n for s in seconds[SEEDS_WAY]]
@@ -141,12 +146,6 @@ def write_the_seeds_way(
         text += tokenizer.itos[token]
         logits, state = model.step(torch.tensor([token]), state)
     return text
-
-
-def _seeded(settings: SamplingSettings, number: int) -> SamplingSettings:
-    """Seed both ways' generators for a round."""
-    torch.manual_seed(number)
-    return settings.model_copy(update={"seed": number})
 
 
 def example_tokenizer(vocabulary_size: int) -> CharacterTokenizer:

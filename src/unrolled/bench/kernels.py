@@ -14,19 +14,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from unrolled.bench.ours import kernel_of, our_kernels
 from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
 from unrolled.bench.training import SHAPES, TORCH, Shape
-from unrolled.kernels import Kernel, TableLookup, available_kernels
+from unrolled.kernels import Kernel, TableLookup
 from unrolled.training.memory import keep_freed_memory
 
 
-def measure(shape_name: str, repetitions: int) -> dict[str, Any]:
-    """Time forward plus backward of one layer at a shape of `SHAPES`; return medians and ratios."""
+def measure(shape_name: str, repetitions: int, precision: str = "auto") -> dict[str, Any]:
+    """Time forward plus backward of one layer at a shape of `SHAPES`; return medians and ratios.
+
+    `fastest` is a kernel's own name, whichever operands it was the fastest with: those are chosen apart from it.
+
+    Args:
+        shape_name: of `SHAPES`.
+        repetitions: rounds that count.
+        precision: `bfloat16` times native with such operands wherever it runs, `auto` where it is fast.
+    """
     shape = SHAPES[shape_name]
     keep_freed_memory()
-    ways = {name: _ours(kernel, shape) for name, kernel in available_kernels().items()}
+    ways = {name: _ours(kernel, shape) for name, kernel in our_kernels(precision).items()}
     seconds = times_in_turn({TORCH: _torchs(shape), **ways}, repetitions)
-    fastest = min(ways, key=lambda name: statistics.median(seconds[name]))
+    fastest = kernel_of(min(ways, key=lambda name: statistics.median(seconds[name])))
     return {
         **circumstances(repetitions),
         "shape": {"name": shape_name, **asdict(shape)},

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from unrolled.machine import machine_name
 
 WARM_UP_ROUNDS = 2
 
@@ -32,14 +31,6 @@ def times_in_turn(ways: Mapping[str, Callable[[int], object]], rounds: int) -> d
 def median_ratio(slower: Sequence[float], faster: Sequence[float]) -> float:
     """Return how many times as long the first one takes: the median over the rounds, each compared within itself."""
     return statistics.median(one / other for one, other in zip(slower, faster, strict=True))
-
-
-def machine_name() -> str:
-    """Return the processor's name and the number of cores."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def circumstances(repetitions: int) -> dict[str, Any]:

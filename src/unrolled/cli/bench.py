@@ -6,7 +6,10 @@ from typing import Any
 
 import click
 
+from unrolled.errors import UserError
+
 SHAPES = ("stories", "dialogue", "words")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @click.command("bench", short_help="Measure speed on this machine, beside the rivals.")
@@ -14,15 +17,27 @@ SHAPES = ("stories", "dialogue", "words")
 @click.option("--shape", type=click.Choice(SHAPES), default="stories", show_default=True, help="Sizes of the model.")
 @click.option("--repetitions", type=click.IntRange(1, 10_000), default=15, show_default=True)
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0: PyTorch's default.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Whether native is timed in bfloat16 too (training, kernels); auto: where it is fast.",
+)
+@click.option("--store", is_flag=True, help="Let this machine use the kernel that is the fastest (kernels only).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(what: str, shape: str, repetitions: int, threads: int, as_json: bool) -> None:
+def command(what: str, shape: str, repetitions: int, threads: int, precision: str, store: bool, as_json: bool) -> None:
     """Time WHAT in one process, all ways in turn.
 
     `training` is a whole step, `kernels` the recurrence alone, `generation` writing one stream of characters and many.
 
     The rivals are the plain way (a Python step for each token, a product for each gate) and torch.nn.LSTM. Close other
-    programs first: what counts are the ratios.
+    programs first: what counts are the ratios. `kernels --store` makes the fastest of ours the choice of this machine.
     """
+    if store and what != "kernels":
+        raise UserError(f"--store keeps the choice of a kernel, and {what} makes none; use: bench kernels --store.")
+    if precision != "auto" and what == "generation":
+        raise UserError("--precision is that of training, and generation times every precision; leave it out.")
     import torch
 
     from unrolled.bench import generation, kernels, training
@@ -30,12 +45,17 @@ def command(what: str, shape: str, repetitions: int, threads: int, as_json: bool
 
     if threads:
         torch.set_num_threads(threads)
-    result = {"training": training, "generation": generation, "kernels": kernels}[what].measure(shape, repetitions)
+    if what == "generation":
+        result = generation.measure(shape, repetitions)
+    else:
+        result = {"training": training, "kernels": kernels}[what].measure(shape, repetitions, precision)
     if as_json:
         print_json(result)
-        return
-    _show_circumstances(result)
-    {"training": _show_training, "generation": _show_generation, "kernels": _show_kernels}[what](result)
+    else:
+        _show_circumstances(result)
+        {"training": _show_training, "generation": _show_generation, "kernels": _show_kernels}[what](result)
+    if store:
+        _store(result)
 
 
 def _show_circumstances(result: dict[str, Any]) -> None:
@@ -46,7 +66,8 @@ def _show_circumstances(result: dict[str, Any]) -> None:
 
 
 def _show_training(result: dict[str, Any]) -> None:
-    click.echo(f"matrix products alone, at this machine's best rate: {result['limit_milliseconds']} ms a step")
+    limits = ", ".join(f"{limit} ms a step ({kind})" for kind, limit in result["limit_milliseconds"].items())
+    click.echo(f"matrix products alone, at this machine's best rate: {limits}")
     for name, way in result["ways"].items():
         click.echo(
             f"  {name:28} {way['milliseconds_per_step']:8.1f} ms {way['tokens_per_second']:9,} tokens/s"
@@ -55,6 +76,12 @@ def _show_training(result: dict[str, Any]) -> None:
         )
     kept = ", ".join(f"{name} {count:,.0f}" for name, count in result["kept_bytes_per_layer_row_and_step"].items())
     click.echo(f"kept for the backward pass, bytes a layer, row and time step: {kept}")
+    waiting = result["waiting"]
+    click.echo(
+        f"encoding and batching: {waiting['share_of_step']:.2%} of the fastest step of ours (random windows "
+        f"{waiting['random_windows_milliseconds']:.3f} ms, streams {waiting['streams_milliseconds']:.3f} ms, encoding "
+        f"{waiting['encoding_milliseconds']:.3f} ms)"
+    )
 
 
 def _show_generation(result: dict[str, Any]) -> None:
@@ -67,3 +94,12 @@ def _show_kernels(result: dict[str, Any]) -> None:
     for name, way in result["ways"].items():
         click.echo(f"  {name:16} {way['milliseconds']:8.2f} ms  {way['times_torch']:5.2f}x torch.nn.LSTM")
     click.echo(f"the fastest of ours here: {result['fastest']}")
+
+
+def _store(result: dict[str, Any]) -> None:
+    """Keep the choice, after the figures are shown: they are not lost where it cannot be kept."""
+    from unrolled.cli.printing import remark
+    from unrolled.kernels import store_choice
+
+    path = store_choice(result["fastest"], result["shape"]["name"])
+    remark(f"Stored in {path}: training.kernel=auto now takes {result['fastest']} on this machine.")

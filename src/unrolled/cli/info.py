@@ -6,19 +6,28 @@ import click
 
 
 @click.command("info", short_help="Say what a model is and how it was made.")
-@click.argument("run", default="builtin:stories")
+@click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: str, as_json: bool) -> None:
-    """Describe the model in RUN: sizes, figures, hashes."""
-    from unrolled.cli.printing import print_json, print_rows
-    from unrolled.trained import load
+def command(run: str | None, as_json: bool) -> None:
+    """Describe the model in RUN: sizes, figures, hashes.
 
-    info = load(run, device="cpu").info()
+    Without RUN: the model that comes along, which kernels this machine has, and the precision that it trains in.
+    """
+    from unrolled.cli.printing import print_json, print_rows
+    from unrolled.kernels import explain_kernels, explain_precision
+    from unrolled.trained import SHIPPED, load
+
+    info = load(SHIPPED if run is None else run, device="cpu").info()
+    if run is None:  # what is said of a run is the same on every machine
+        info["kernels"] = explain_kernels()
+        info["training_precision"] = explain_precision()
     if as_json:
         print_json(info)
         return
     info["seed"] = str(info["seed"])  # to be copied, not to be read as a quantity
-    print_rows([(name.replace("_", " "), _shown(value)) for name, value in info.items() if value not in (None, [], {})])
+    kernels = {f"kernel {name}": value for name, value in info.pop("kernels", {}).items()}
+    rows = {name: _shown(value) for name, value in {**info, **kernels}.items() if value not in (None, [], {})}
+    print_rows([(name.replace("_", " "), value) for name, value in rows.items()])
 
 
 def _shown(value: object) -> str:

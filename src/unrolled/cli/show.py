@@ -86,7 +86,7 @@ class Show:
         )
         self._say(
             f"device {event.device} ({event.device_reason}), {event.threads} threads; kernel {event.kernel} "
-            f"({event.kernel_reason})"
+            f"({event.kernel_reason}), {event.precision} ({event.precision_reason})"
         )
         begin = f"going on after step {event.step:,}" if event.step else "training"
         self._say(f"{begin}, at most {' or '.join(limits)}; batch {event.batch_size} x {event.window} tokens")

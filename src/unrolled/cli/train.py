@@ -24,6 +24,7 @@ from unrolled.errors import UserError
 @click.option("--steps", type=int, metavar="N", help="Optimiser steps.")
 @click.option("--valid", multiple=True, metavar="FILE", help="Validation text; else the end of the text validates.")
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--kernel", metavar="NAME", help="auto, reference, fused or native: what computes the recurrence.")
 @click.option("--seed", type=int, metavar="N", help="Seed of every random choice.")
 @click.option("--init-from", metavar="RUN", help="Fine-tune: start from this run's weights and vocabulary.")
 @click.option("--encoding-errors", type=click.Choice(["strict", "replace"]), help="What to do with bytes not in UTF-8.")
@@ -67,7 +68,7 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
     from unrolled.cli.show import listener_for, print_finished
     from unrolled.training import resume
 
-    single = ("preset", "config", "seed", "init_from", "encoding_errors")
+    single = ("preset", "config", "kernel", "seed", "init_from", "encoding_errors")
     given = [f"--{name.replace('_', '-')}" for name in single if options[name] is not None]
     given += ["--set"] * bool(options["overrides"]) + ["--out"] * (out is not None) + ["SOURCE"] * bool(sources)
     given += ["--valid"] * bool(options["valid"]) + ["--force"] * options["force"]
@@ -93,6 +94,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
         ("minutes", "training.minutes"),
         ("steps", "training.steps"),
         ("device", "training.device"),
+        ("kernel", "training.kernel"),
         ("seed", "training.seed"),
         ("encoding_errors", "data.encoding_errors"),
     ):
