@@ -211,7 +211,7 @@ def test_the_backward_pass_in_blocks_of_steps_equals_that_in_one(monkeypatch):
                 torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [7, 1000])
+@pytest.mark.parametrize("wrong", [7, 1000, -1])
 def test_a_target_outside_the_vocabulary_is_refused_before_memory_is_read(wrong):
     leaves = [torch.zeros(shape).requires_grad_() for shape in ((2, 3), (7, 3), (7,))]
     with pytest.raises(IndexError, match="outside the vocabulary of 7"):
@@ -464,3 +464,32 @@ def test_inputs_that_do_not_fit_are_refused_before_memory_is_read(inputs):
     B = 8 if isinstance(inputs, Projected) and inputs.values.ndim == 2 else 3
     with pytest.raises(ValueError, match=", not "):
         NativeKernel().run(inputs, torch.zeros(2, 8), torch.zeros(B, 2), torch.zeros(B, 2))
+
+
+@pytest.mark.parametrize(("N", "V", "H"), [(2**60, 3, 3), (2, 2**60, 3), (2, 3, 2**60), (2**31, 2**31, 2)])
+def test_an_output_layer_that_overflows_is_a_clear_error_before_anything_is_multiplied_in_c(N, V, H):
+    h, weight, bias = (torch.zeros(1).expand(shape).requires_grad_() for shape in ((N, H), (V, H), (V,)))
+    with pytest.raises(ValueError, match="more bytes than there are addresses"):
+        NativeKernel().summed_cross_entropy(h, weight, bias, torch.zeros(1, dtype=torch.int64).expand(N))
+
+
+@pytest.mark.parametrize(("B", "inputs"), [(0, 3), (2, 0), (0, 0)])
+def test_a_dense_input_of_nothing_has_gradients_of_nothing(B, inputs):
+    shapes = (4, B, inputs), (inputs, 8), (8,), (2, 8), (B, 2), (B, 2)
+    x, w_ih, bias, w_hh, h0, c0 = leaves = [torch.ones(shape).requires_grad_() for shape in shapes]
+    h, _, _ = NativeKernel().run(Dense(x, w_ih, bias), w_hh, h0, c0)
+    expected = torch.autograd.grad(ReferenceKernel().run(Dense(x, w_ih, bias), w_hh, h0, c0)[0].sum(), leaves)
+    torch.testing.assert_close(torch.autograd.grad(h.sum(), leaves), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_another_default_precision_does_not_reach_the_buffers_of_c():
+    make, w, h0, c0, weights = problem(3, 5, 21, 4, True)
+    expected = gradients(NativeKernel(), torch.float32, make, w, h0, c0, weights)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = gradients(NativeKernel(), torch.float32, make, w, h0, c0, weights)
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)

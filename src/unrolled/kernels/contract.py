@@ -77,7 +77,7 @@ class Dense:
     def projected(self) -> Projected:
         """Return the pre-activations of all steps, from one product."""
         T, B, _ = self.x.shape
-        return Projected(torch.addmm(self.bias, self.x.flatten(0, 1), self.w_ih).view(T, B, -1))
+        return Projected(torch.addmm(self.bias, self.x.flatten(0, 1), self.w_ih).view(T, B, self.w_ih.shape[1]))
 
 
 KernelInput = Projected | TableLookup | Dense

@@ -34,7 +34,7 @@ class TableGradient:
 
     def __init__(self, kind: Operands, ids: Tensor, rows: int, H: int) -> None:
         self.kind, self.ids, self.H = kind, ids, H
-        self.table = torch.zeros(rows, kind.grouped_size(H))
+        self.table = torch.zeros(rows, kind.grouped_size(H), dtype=torch.float32)
 
     def add(self, block: slice, d_gates: Tensor) -> None:
         """See `SourceGradient`."""
@@ -48,12 +48,12 @@ class TableGradient:
 class DenseGradient:
     """By an input (T, B, I), its weights and the bias."""
 
-    def __init__(self, kind: Operands, x: Tensor, w_ih: Tensor, B: int) -> None:
-        self.kind, self.x, self.B, self.H = kind, x, B, w_ih.shape[1] // 4
+    def __init__(self, kind: Operands, x: Tensor, w_ih: Tensor, T: int, B: int) -> None:
+        self.kind, self.x, self.T, self.B, self.H = kind, x, T, B, w_ih.shape[1] // 4
         self.w = kind.pack(w_ih.t(), ROWS_BY_GATES, self.H)
-        self.d_x = torch.empty(x.shape[0], w_ih.shape[0])
+        self.d_x = torch.empty(x.shape[0], w_ih.shape[0], dtype=torch.float32)
         self.d_w_ih = kind.zeros_by_group(w_ih.shape[0], self.w.K)
-        self.d_bias = torch.zeros(self.w.K)
+        self.d_bias = torch.zeros(self.w.K, dtype=torch.float32)
 
     def add(self, block: slice, d_gates: Tensor) -> None:
         """See `SourceGradient`."""
@@ -65,7 +65,7 @@ class DenseGradient:
     def result(self) -> tuple[Tensor, Tensor, Tensor]:
         """See `SourceGradient`."""
         d_w_ih = self.kind.side_by_side(self.d_w_ih, self.w.K)
-        d_x = self.d_x.view(-1, self.B, self.d_x.shape[1])
+        d_x = self.d_x.view(self.T, self.B, self.d_x.shape[1])
         return d_x, self.kind.ungrouped(d_w_ih, self.H), self.kind.ungrouped(self.d_bias, self.H)
 
 
@@ -73,7 +73,7 @@ class GivenGradient:
     """By pre-activations (T, B, 4H) that were given as they are."""
 
     def __init__(self, kind: Operands, T: int, B: int, H: int) -> None:
-        self.kind, self.d_source = kind, torch.empty(T, B, 4 * H)
+        self.kind, self.d_source = kind, torch.empty(T, B, 4 * H, dtype=torch.float32)
 
     def add(self, block: slice, d_gates: Tensor) -> None:
         """See `SourceGradient`."""
@@ -107,7 +107,7 @@ def backward(
     (T, B, H), w = grad_h.shape, kind.pack(w_hh.t(), ROWS_BY_GATES, w_hh.shape[0])
     steps = max(1, min(T, BLOCK_NUMBERS // max(1, B * w.K)))
     d_gates, d_w_hh = kind.empty(steps, B, w.K), kind.zeros_by_group(H, w.K)
-    dh, dc = torch.zeros(B, H), kind.grouped_state(grad_c_last)
+    dh, dc = torch.zeros(B, H, dtype=torch.float32), kind.grouped_state(grad_c_last)
     for start in reversed(range(0, T, steps)):
         block = slice(start, min(start + steps, T))
         c_before = cells[start - 1].float() if start else c0

@@ -102,7 +102,7 @@ def _checked(ids: Tensor, rows: int) -> Tensor:
     """Return ids as C reads them; an id outside the table would read foreign memory there."""
     if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < rows:
         raise IndexError(f"an id is outside the table of {rows} rows")
-    return ids.to(torch.int64).contiguous()
+    return ids.to("cpu", torch.int64).contiguous()
 
 
 class _Recurrence(torch.autograd.Function):
@@ -116,7 +116,7 @@ class _Recurrence(torch.autograd.Function):
         h0_operands, c_first = kind.of(h0), kind.grouped_state(c0)
         G, VL = kind.groups(H), kind.vector_length
         gates, cells, states = kind.empty(T, G, B, 4, VL), kind.empty(T, G, B, VL), kind.empty(T, B, kind.even(H))
-        h = states if kind.precision == "float32" else torch.empty(T, B, H)
+        h = states if kind.precision == "float32" else torch.empty(T, B, H, dtype=torch.float32)
         c, w = c_first.clone(), kind.pack(w_hh, COLUMNS_BY_GATES, H)
 
         def run(first: int, last: int) -> None:
@@ -138,7 +138,7 @@ class _Recurrence(torch.autograd.Function):
         if ids is not None:
             source = TableGradient(kind, ids, ctx.table_rows, H)
         elif x is not None:
-            source = DenseGradient(kind, x, w_ih, B)
+            source = DenseGradient(kind, x, w_ih, T, B)
         else:
             source = GivenGradient(kind, T, B, H)
         d_w_hh, dh0, dc0 = backward(kind, grad_h.contiguous(), grad_c_last, w_hh, tuple(kept), source)

@@ -91,7 +91,7 @@ class Operands:
     def product(self, x: Tensor, w: Packed, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
         """Return x W + bias, (M, N) in float32, for operands x (M, K'); in `out`, where it is given."""
         M = x.shape[0]
-        out = torch.empty(M, w.N) if out is None else out
+        out = torch.empty(M, w.N, dtype=torch.float32) if out is None else out
 
         def run(first: int, last: int) -> None:
             scratch = self.empty(self.call("product_scratch", w.K))
@@ -103,7 +103,7 @@ class Operands:
     def zeros_by_group(self, rows: int, columns: int) -> Tensor:
         """Return zeros in the shape in which `add_transposed_product` sums up: (groups, rows, 4 VL)."""
         group = GATES * self.vector_length
-        return torch.zeros(-(-columns // group), rows, group)
+        return torch.zeros(-(-columns // group), rows, group, dtype=torch.float32)
 
     def add_transposed_product(self, out: Tensor, a: Tensor, b: Tensor, columns: int) -> None:
         """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') of so many columns."""

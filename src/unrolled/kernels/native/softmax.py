@@ -5,14 +5,18 @@ N: tokens, V: vocabulary, H: hidden size.
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from unrolled.kernels.native.operands import Operands
+from unrolled.kernels.softmax import IGNORED
 from unrolled.kernels.threads import in_parts
 
 BLOCK_NUMBERS = 2**20  # derivatives by the logits of a block, all that is kept of them
+FLOAT_BYTES = 4
 WINDOW_ROWS = 240  # as in lstm.c: a thread reads the weights once for so many tokens
 
 
@@ -27,18 +31,26 @@ def native_cross_entropy(kind: Operands, h: Tensor, weight: Tensor, bias: Tensor
     if h.shape[1:] != (H,) or bias.shape != (V,) or targets.shape != h.shape[:1]:
         shapes = [tuple(tensor.shape) for tensor in (h, weight, bias, targets)]
         raise ValueError("hidden states {}, weight {}, bias {} and targets {} do not belong together".format(*shapes))
-    if targets.numel() and int(targets.max()) >= V:
+    if max(len(h), V + WINDOW_ROWS) * (H + V + WINDOW_ROWS) * FLOAT_BYTES > sys.maxsize:
+        raise ValueError(
+            f"{len(h)} hidden states of {H} units and {V} words take more bytes than there are addresses for"
+        )
+    if bool(((targets < 0) & (targets != IGNORED) | (targets >= V)).any()):
         raise IndexError(f"a target is outside the vocabulary of {V}")
-    return _SummedCrossEntropy.apply(kind, h, weight, bias.contiguous(), targets.to(torch.int64).contiguous())
+    return _SummedCrossEntropy.apply(kind, h, weight, bias.contiguous(), targets.to("cpu", torch.int64).contiguous())
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         V = len(weight)
-        size = max(1, BLOCK_NUMBERS // V // (2 * WINDOW_ROWS)) * 2 * WINDOW_ROWS
+        size = max(1, BLOCK_NUMBERS // max(1, V) // (2 * WINDOW_ROWS)) * 2 * WINDOW_ROWS
         there, back = kind.pack(weight.t()), kind.pack(weight)
-        d_h, d_weight, d_bias = torch.empty(h.shape), kind.zeros_by_group(*weight.shape), torch.zeros(V)
+        d_h, d_weight, d_bias = (
+            torch.empty(h.shape, dtype=torch.float32),
+            kind.zeros_by_group(*weight.shape),
+            torch.zeros(V, dtype=torch.float32),
+        )
         nats = 0.0
         for start in range(0, len(h), size):
             block = slice(start, start + size)
@@ -62,7 +74,7 @@ def _cross_entropy(kind: Operands, V: int, H: int, shared: tuple[Tensor, ...]) -
     parts: list[tuple[int, float]] = []
 
     def run(first: int, last: int) -> None:
-        logits = torch.empty(kind.call("cross_entropy_logits", V))
+        logits = torch.empty(kind.call("cross_entropy_logits", V), dtype=torch.float32)
         scratch = kind.empty(kind.call("cross_entropy_scratch", H, V))
         parts.append((first, kind.call("cross_entropy", H, V, first, last, *shared, logits, scratch)))
 
