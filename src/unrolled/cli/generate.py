@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from unrolled.cli.decoding import decoding_option
 from unrolled.errors import UserError
 
 
@@ -39,13 +40,7 @@ class CommandWithPrompt(click.Command):
 @click.option("--unknown-token", metavar="WHEN", help="May <unk> be written: banned or allowed.  [default: banned]")
 @click.option("--n", type=int, metavar="N", help="Samples.  [default: 1]")
 @click.option("--seed", type=int, metavar="N", help="The same seed gives the same text.")
-@click.option(
-    "--decoding",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Precision of the weights; bfloat16 is faster and rounds them.",
-)
+@decoding_option()
 @click.option("--raw", is_flag=True, help="Print control characters as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: str, prompt: str, decoding: str, raw: bool, as_json: bool, **settings: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from unrolled.cli.decoding import decoding_option
+
 
 @click.command("serve", short_help="Open the web page of one or more models.")
 @click.argument("runs", nargs=-1, metavar="[RUN...]")
@@ -36,13 +38,7 @@ import click
     metavar="N",
     help="With more models than this, load all but the first when they are first asked for.",
 )
-@click.option(
-    "--decoding",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Precision of the weights that texts are written with; bfloat16 is faster and rounds them.",
-)
+@decoding_option()
 def command(runs: tuple[str, ...], host: str, port: int, **options: Any) -> None:
     """Serve the models in RUN, or the one that comes with unrolled. builtin:stories names that one too.
 

@@ -10,6 +10,7 @@ from unrolled.config import Settings
 from unrolled.errors import UserError
 from unrolled.kernels import KernelChoice, PrecisionChoice, available_kernels, choose_precision, select_kernel
 from unrolled.kernels.native import NativeKernel, native_status
+from unrolled.kernels.precision import PRECISIONS
 from unrolled.nn import DeviceChoice, choose_device
 from unrolled.runs import Checkpoint
 
@@ -64,7 +65,7 @@ def _kernel(name: str, device_type: str, before: object) -> KernelChoice:
 
 def _precision(name: str, kernel: KernelChoice, device: DeviceChoice, before: object) -> PrecisionChoice:
     try:
-        if name == "auto" and before in ("float32", "bfloat16"):
+        if name == "auto" and before in PRECISIONS:
             kept = choose_precision(str(before), kernel.kernel.name, device.device.type)
             return PrecisionChoice(kept.precision, "as the run was begun")
         return choose_precision(name, kernel.kernel.name, device.device.type)

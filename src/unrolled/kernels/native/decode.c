@@ -8,6 +8,7 @@
  * A sum runs in the same order for any number of rows, so a row's numbers do not depend on the others.
  */
 #include "decode.h"
+#include "decode_products.h"
 
 #define ITEMS 96 /* rows or panels at once: a multiple of MR */
 

@@ -1,8 +1,8 @@
-/* What the kernels in C share: vectors of floats, exp, sigmoid and tanh on them, and small matrix products.
+/* What the kernels in C share: vectors of floats, exp, sigmoid and tanh on them.
  *
  * Vector extensions of the compiler, so one text serves every processor: -m flags choose how wide a vector is.
  *
- * VL: floats in a vector, MR: rows of a register tile. A panel is a matrix (K, 4 VL), one row after the other.
+ * VL: floats in a vector.
  */
 #ifndef UNROLLED_VECTORS_H
 #define UNROLLED_VECTORS_H
@@ -16,13 +16,10 @@
 
 #if defined(__AVX512F__) || defined(UNROLLED_WIDE) /* WIDE: for tests, the widest vectors on any processor */
 #define VL 16
-#define MR 6
 #elif defined(__AVX2__)
 #define VL 8
-#define MR 3
 #else
 #define VL 4
-#define MR 3
 #endif
 
 typedef float vec __attribute__((vector_size(VL * 4)));
@@ -79,57 +76,7 @@ static inline vec sigmoid_(vec x) {
 }
 static inline vec tanh_(vec x) { return 2.0f * sigmoid_(2.0f * x) - 1.0f; }
 
-/* acc[m][0..3] += x[m] (K,) @ panel (K, 4 VL), for `rows` rows. Unrolled, so that the sums stay in registers. */
+/* Before a loop of few rounds: unrolled, so that an array of vectors stays in registers. */
 #define UNROLL _Pragma("GCC unroll 16")
-#define PRODUCT(rows)                                                                                                  \
-    static inline void product_##rows(size_t K, const float *const *x, const float *panel, vec acc[][4]) {             \
-        vec s[rows][4];                                                                                                \
-        UNROLL for (int m = 0; m < rows; m++) UNROLL for (int j = 0; j < 4; j++) s[m][j] = acc[m][j];                  \
-        for (size_t k = 0; k < K; k++, panel += 4 * VL) {                                                              \
-            vec x_k[rows];                                                                                             \
-            UNROLL for (int m = 0; m < rows; m++) x_k[m] = splat(x[m][k]);                                             \
-            UNROLL for (int j = 0; j < 4; j++) {                                                                       \
-                vec w = load(panel + j * VL);                                                                          \
-                UNROLL for (int m = 0; m < rows; m++) s[m][j] += x_k[m] * w;                                           \
-            }                                                                                                          \
-        }                                                                                                              \
-        UNROLL for (int m = 0; m < rows; m++) UNROLL for (int j = 0; j < 4; j++) acc[m][j] = s[m][j];                  \
-    }
-PRODUCT(1)
-PRODUCT(2)
-PRODUCT(3)
-#if MR == 6
-PRODUCT(4)
-PRODUCT(5)
-PRODUCT(6)
-#endif
-static inline void product(size_t rows, size_t K, const float *const *x, const float *panel, vec acc[][4]) {
-    switch (rows) {
-    case 1: product_1(K, x, panel, acc); break;
-    case 2: product_2(K, x, panel, acc); break;
-    case 3: product_3(K, x, panel, acc); break;
-#if MR == 6
-    case 4: product_4(K, x, panel, acc); break;
-    case 5: product_5(K, x, panel, acc); break;
-    case 6: product_6(K, x, panel, acc); break;
-#endif
-    }
-}
-
-/* sums[m][0..3] += row m (K,) of x, `stride` floats apart, @ panel (K, 4 VL), for up to CHUNK rows. A block of the panel is
- * small enough for the first-level cache and serves all rows before the next one is touched. */
-#define CHUNK 60
-#define BLOCK 128
-static void product_of_chunk(size_t rows, size_t K, const float *x, size_t stride, const float *panel, vec sums[][4]) {
-    for (size_t k = 0; k < K; k += BLOCK) {
-        size_t depth = K - k < BLOCK ? K - k : BLOCK;
-        for (size_t m = 0; m < rows; m += MR) {
-            const float *tile[MR];
-            size_t height = rows - m < MR ? rows - m : MR;
-            for (size_t r = 0; r < height; r++) tile[r] = x + (m + r) * stride + k;
-            product(height, depth, tile, panel + k * 4 * VL, sums + m);
-        }
-    }
-}
 
 #endif
