@@ -10,7 +10,7 @@ void KIND(operands)(size_t K, size_t first, size_t last, const float *x, OPERAND
 size_t KIND(product_scratch)(size_t K);
 void KIND(product)(size_t K, size_t N, size_t first, size_t last, const OPERAND *x, const OPERAND *packed, const float *bias,
                    float *out, OPERAND *scratch);
-size_t KIND(transposed_product_scratch)(size_t K);
+size_t KIND(transposed_product_scratch)(void);
 void KIND(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, const OPERAND *a, size_t a_width,
                               const OPERAND *b, size_t b_width, float *out, OPERAND *scratch);
 void KIND(scatter)(size_t M, size_t N, size_t first, size_t last, const OPERAND *values, const int64_t *ids, float *table);
@@ -133,7 +133,7 @@ static void KIND(run_product)(const void *work, size_t first, size_t last) {
 }
 static void KIND(run_transposed)(const void *work, size_t first, size_t last) {
     const KIND(window) *p = work;
-    OPERAND *scratch = room(KIND(transposed_product_scratch)(p->K) * sizeof(OPERAND));
+    OPERAND *scratch = room(KIND(transposed_product_scratch)() * sizeof(OPERAND));
     KIND(transposed_product)(p->M, p->K, p->N, first, last, p->x, KIND(wide)(p->K), p->other, KIND(wide)(p->N), p->out, scratch);
     free(scratch);
 }
@@ -163,8 +163,10 @@ static void KIND(compare)(void (*run)(const void *, size_t, size_t), KIND(window
 }
 
 static void KIND(fuzz_window)(void) {
-    int deep = below(8) == 0;
-    size_t M = deep ? 200 + below(100) : size_up_to(70), K = deep ? 200 + below(100) : size_up_to(70), N = size_up_to(150);
+    int large = (int)below(12); /* more than is done at once: of rows and of sums, of one row's numbers, of groups */
+    size_t M = large == 0 ? 200 + below(200) : size_up_to(large > 2 ? 70 : 20);
+    size_t K = large == 0 ? 200 + below(200) : large == 1 ? 1000 + below(100) : size_up_to(large > 2 ? 70 : 20);
+    size_t N = large == 2 ? 1000 + below(100) : size_up_to(large == 1 ? 20 : 150);
     size_t group = 4 * lstm_vector_length(), groups = (N + group - 1) / group, columns = 4 * size_up_to(20);
     OPERAND *x = KIND(noisy)(M, K), *other = KIND(noisy)(M, N), *values = KIND(noisy)(M, columns);
     OPERAND *packed = KIND(packed_noise)(K, N, 0, 0), *packed_back = KIND(packed_noise)(N, K, 0, 0);

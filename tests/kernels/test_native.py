@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from unrolled.kernels import Dense, Projected, ReferenceKernel, TableLookup, softmax
+from unrolled.kernels import Dense, Embedded, Projected, ReferenceKernel, TableLookup, softmax
 from unrolled.kernels import threads as kernel_threads
 from unrolled.kernels.native import NativeKernel, build, library, native_library, native_status, operands
 from unrolled.kernels.native import gradients as gradients_of_native
@@ -154,15 +154,17 @@ def test_a_bfloat16_step_keeps_half_as_much_for_the_backward_pass():
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 2e-6), ("bfloat16", 0.01)])
 @pytest.mark.parametrize(("T", "B", "inputs", "H"), [(1, 1, 1, 1), (4, 5, 7, 3), (3, 70, 33, 21), (9, 30, 300, 17)])
-def test_a_dense_input_and_its_weights_get_their_gradients(every_variant, precision, allowed, T, B, inputs, H):
+@pytest.mark.parametrize("is_embedded", [False, True])
+def test_an_input_and_its_weights_get_their_gradients(every_variant, is_embedded, precision, allowed, T, B, inputs, H):
     g = torch.Generator().manual_seed(3)
     draw = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64) / shape[-2] ** 0.5  # noqa: E731
-    leaves = draw(T, B, inputs), draw(inputs, 4 * H), draw(1, 4 * H)[0], draw(H, 4 * H), draw(B, H), draw(B, H)
-    weights = draw(T, B, H)
+    x = draw(37, inputs) if is_embedded else draw(T, B, inputs)
+    leaves = x, draw(inputs, 4 * H), draw(1, 4 * H)[0], draw(H, 4 * H), draw(B, H), draw(B, H)
+    weights, ids = draw(T, B, H), torch.randint(37, (T, B), generator=g)
 
     def results(kernel, dtype):
         x, w_ih, bias, w_hh, h0, c0 = own = [leaf.to(dtype).requires_grad_() for leaf in leaves]
-        h, _, _ = kernel.run(Dense(x, w_ih, bias), w_hh, h0, c0)
+        h, _, _ = kernel.run(Embedded(x, ids, w_ih, bias) if is_embedded else Dense(x, w_ih, bias), w_hh, h0, c0)
         return [h, *torch.autograd.grad((h * weights.to(dtype)).sum(), own)]
 
     expected = results(ReferenceKernel(), torch.float64)
@@ -325,11 +327,11 @@ def test_strided_tensors_give_what_contiguous_ones_do():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", ["projected", "table", "dense"])
+@pytest.mark.parametrize("kind", ["projected", "table", "dense", "embedded"])
 def test_strided_and_expanded_tensors_equal_contiguous_ones_bit_for_bit(kind, precision):
     T, B, inputs, H = 5, 6, 7, 19
     g = torch.Generator().manual_seed(8)
-    sizes = {"projected": (T, B, 4 * H), "table": (3, 4 * H), "dense": (T, B, inputs)}[kind]
+    sizes = {"projected": (T, B, 4 * H), "table": (3, 4 * H), "dense": (T, B, inputs), "embedded": (3, inputs)}[kind]
     shapes = [sizes, (inputs, 4 * H), (2, 4 * H), (H, 4 * H), (B, H), (1, H)]
     plain = [torch.randn(shape, generator=g) for shape in shapes]
     ids, weight = torch.randint(3, (T, B), generator=g), torch.randn(T, B, H, generator=g)
@@ -340,6 +342,7 @@ def test_strided_and_expanded_tensors_equal_contiguous_ones_bit_for_bit(kind, pr
             "projected": Projected(source),
             "table": TableLookup(source, ids),
             "dense": Dense(source, w_ih, bias[1]),
+            "embedded": Embedded(source, ids, w_ih, bias[1]),
         }
         h, _, c_last = NativeKernel(precision).run(given[kind], w_hh, h0, c0.expand(B, H))
         return h, c_last, *torch.autograd.grad((h * of_h).sum() + c_last.sum(), leaves, allow_unused=True)
@@ -457,8 +460,14 @@ def test_the_nats_are_summed_in_one_order_whichever_thread_is_done_first(monkeyp
         Dense(torch.zeros(4, 3), torch.zeros(3, 8), torch.zeros(8)),
         Dense(torch.zeros(4, 3, 5), torch.zeros(6, 8), torch.zeros(8)),
         Dense(torch.zeros(4, 3, 5), torch.zeros(5, 8), torch.zeros(7)),
+        Embedded(torch.zeros(5), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
+        Embedded(torch.zeros(9, 4), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
+        Embedded(torch.zeros(9, 5), torch.zeros(4, 3, 0, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
     ],
-    ids=["projected-2", "projected-4", "table-1", "ids-3", "dense-2", "dense-w", "dense-bias"],
+    ids=[
+        *("projected-2", "projected-4", "table-1", "ids-3", "dense-2", "dense-w", "dense-bias"),
+        *("embedding-1", "embedded-w", "embedded-ids-3"),
+    ],
 )
 def test_inputs_that_do_not_fit_are_refused_before_memory_is_read(inputs):
     B = 8 if isinstance(inputs, Projected) and inputs.values.ndim == 2 else 3

@@ -22,7 +22,7 @@ def random_layer() -> LSTMLayer:
 
 
 @pytest.mark.parametrize("kernel", [ReferenceKernel(), FusedKernel()], ids=lambda kernel: kernel.name)
-@pytest.mark.parametrize("kind", ["projected", "table"])
+@pytest.mark.parametrize("kind", ["projected", "embedded"])
 def test_outputs_and_the_gradients_of_inputs_weights_and_bias_equal_torch(kernel, kind):
     layer, generator = random_layer(), torch.Generator().manual_seed(2)
     embedding = torch.randn(V, I, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -70,17 +70,42 @@ class Dense:
         """Number of time steps T."""
         return self.x.shape[0]
 
-    def at(self, t: int) -> Tensor:
-        """Return the pre-activations of step t, (B, 4H)."""
-        return torch.addmm(self.bias, self.x[t], self.w_ih)
-
     def projected(self) -> Projected:
         """Return the pre-activations of all steps, from one product."""
         T, B, _ = self.x.shape
         return Projected(torch.addmm(self.bias, self.x.flatten(0, 1), self.w_ih).view(T, B, self.w_ih.shape[1]))
 
 
-KernelInput = Projected | TableLookup | Dense
+@dataclass(frozen=True)
+class Embedded:
+    """Tokens, their embedding and a first layer's weights, for a vocabulary that is smaller than the batch.
+
+    The kernel makes a `TableLookup` of it: one product for each token of the vocabulary, not for each of the batch.
+    """
+
+    embedding: Tensor  # (V, I)
+    ids: Tensor  # (T, B), integers
+    w_ih: Tensor  # (I, 4H)
+    bias: Tensor  # (4H,)
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps T."""
+        return self.ids.shape[0]
+
+    def tabulated(self) -> TableLookup:
+        """Return the table of pre-activations, and the tokens that look them up."""
+        return TableLookup(torch.addmm(self.bias, self.embedding, self.w_ih), self.ids)
+
+
+KernelInput = Projected | TableLookup | Dense | Embedded
+
+
+def hoisted(inputs: KernelInput) -> Projected | TableLookup:
+    """Return pre-activations in the place of an input and its weights: their product, made once for all steps."""
+    if isinstance(inputs, Dense):
+        return inputs.projected()
+    return inputs.tabulated() if isinstance(inputs, Embedded) else inputs
 
 
 class Kernel(Protocol):
@@ -92,7 +117,8 @@ class Kernel(Protocol):
         """Run one layer over a sequence.
 
         Args:
-            inputs: the input's pre-activations, (T, B, 4H), or a table and token ids, or a dense input and its weights.
+            inputs: the input's pre-activations, (T, B, 4H), or a table and token ids; or a dense input and its
+                weights, or token ids, their embedding and its weights.
             w_hh: recurrent weights, (H, 4H), applied as h W_hh.
             h0: hidden state before the first step, (B, H). Never written to.
             c0: cell state before the first step, (B, H). Never written to.

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import Dense, KernelInput, TableLookup
+from unrolled.kernels.contract import KernelInput, TableLookup, hoisted
 from unrolled.kernels.softmax import summed_cross_entropy
 from unrolled.kernels.threads import parts_of, run_parts, torchs_openmp
 
@@ -47,7 +47,7 @@ class FusedKernel:
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
-        inputs = inputs.projected() if isinstance(inputs, Dense) else inputs
+        inputs = hoisted(inputs)
         if isinstance(inputs, TableLookup):
             h, c_last = _Recurrence.apply(inputs.table, inputs.ids, w_hh, h0, c0)
         else:

@@ -10,7 +10,7 @@ Hochreiter and Schmidhuber 1997 (https://doi.org/10.1162/neco.1997.9.8.1735), fo
 import torch
 from torch import Tensor
 
-from unrolled.kernels.contract import Dense, KernelInput, split_gates
+from unrolled.kernels.contract import KernelInput, hoisted, split_gates
 from unrolled.kernels.softmax import summed_cross_entropy
 
 
@@ -43,7 +43,7 @@ class ReferenceKernel:
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
-        inputs = inputs.projected() if isinstance(inputs, Dense) else inputs
+        inputs = hoisted(inputs)
         h, c = h0, c0
         outputs = []
         for t in range(inputs.steps):

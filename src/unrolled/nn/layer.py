@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unrolled.kernels import Dense, Kernel, KernelInput, TableLookup
+from unrolled.kernels import Dense, Embedded, Kernel, KernelInput
 from unrolled.kernels.contract import split_gates
 
 FORGET_BIAS = 1.0  # starts by remembering (Gers et al. 2000; Jozefowicz et al. 2015)
@@ -49,9 +49,9 @@ class LSTMLayer(nn.Module):
         """Return the pre-activations of a dense input x (T, B, I), as the product that they are."""
         return Dense(x, self.w_ih, self.bias)
 
-    def tabulate(self, embedding: Tensor, ids: Tensor) -> TableLookup:
-        """Return the pre-activations of embedded tokens as a table: embedding (V, I), ids (T, B)."""
-        return TableLookup(torch.addmm(self.bias, embedding, self.w_ih), ids)
+    def tabulate(self, embedding: Tensor, ids: Tensor) -> Embedded:
+        """Return the pre-activations of embedded tokens, for a table of them: embedding (V, I), ids (T, B)."""
+        return Embedded(embedding, ids, self.w_ih, self.bias)
 
     def forward(self, inputs: KernelInput, h: Tensor, c: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layer; see `Kernel.run` for the shapes."""

@@ -14,6 +14,7 @@ from unrolled.config import TrainingSettings
 from unrolled.training.muon import Muon
 
 STATE = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum"}}
+FUSED = ("cpu", "cuda", "mps")  # where PyTorch makes Adam's step in one pass over memory, not in ten
 
 
 class Optimiser:
@@ -34,6 +35,7 @@ class Optimiser:
                 weight_decay=settings.weight_decay,
                 betas=(0.9, settings.adam_beta2),
                 eps=1e-8,
+                fused=next(model.parameters()).device.type in FUSED,
             )
         }
         if gates:

@@ -19,7 +19,7 @@
     static inline void product_##rows(size_t K, const float *const *x, const float *panel, vec acc[][4]) {             \
         vec s[rows][4];                                                                                                \
         UNROLL for (int m = 0; m < rows; m++) UNROLL for (int j = 0; j < 4; j++) s[m][j] = acc[m][j];                  \
-        for (size_t k = 0; k < K; k++, panel += 4 * VL) {                                                              \
+        FOUR_TIMES for (size_t k = 0; k < K; k++, panel += 4 * VL) {                                                   \
             vec x_k[rows];                                                                                             \
             UNROLL for (int m = 0; m < rows; m++) x_k[m] = splat(x[m][k]);                                             \
             UNROLL for (int j = 0; j < 4; j++) {                                                                       \

@@ -9,20 +9,28 @@ size_t NAME(packed_groups)(size_t N) { return (N + GROUP - 1) / GROUP; }
 /* Numbers that a packed matrix (K, N) takes. */
 size_t NAME(packed_size)(size_t K, size_t N) { return NAME(packed_groups)(N) * NAME(group_size)(K); }
 
-/* Where number k of four grouped gates stands among the 4H ungrouped ones; 4H for a number beyond the last unit. */
-static size_t NAME(ungrouped)(size_t k, size_t H) {
-    size_t unit = k / (4 * VL) * VL + k % VL;
-    return unit < H ? k / VL % 4 * H + unit : 4 * H;
+/* VL numbers of a side of a matrix, beginning with number `at`: how many there are, and where they begin. By gates, the side
+ * is four gates of `units` numbers that are counted in groups. */
+static size_t NAME(span)(size_t at, size_t most, int by_gates, size_t units, size_t *begin) {
+    size_t unit = at / (4 * VL) * VL;
+    *begin = by_gates ? at / VL % 4 * units + unit : at;
+    most = by_gates ? units : most;
+    at = by_gates ? unit : at;
+    return most < at ? 0 : most - at < VL ? most - at : VL;
 }
 
-/* VL columns of row `from` of w, beginning at `column`; zeros where there is no row or no column. */
-static vec NAME(part_of_row)(const float *w, size_t down, size_t across, size_t from, size_t rows, size_t column, size_t most) {
-    vec part = {0};
-    size_t count = from < rows && column < most ? (most - column < VL ? most - column : VL) : 0;
-    const float *at = w + (count ? from * down + column * across : 0);
-    if (count == VL && across == 1) return load(at);
-    for (size_t v = 0; v < count; v++) part[v] = at[v * across];
-    return part;
+/* A corner of w, `rows` by `columns` numbers, as the corner of a tile; zeros beyond it. */
+static inline void NAME(cut_tile)(size_t rows, size_t columns, const float *w, size_t down, size_t across, float tile[VL][VL]) {
+    if (rows == VL && columns == VL && across == 1) {
+        for (size_t k = 0; k < VL; k++) memcpy(tile[k], w + k * down, sizeof tile[k]);
+    } else if (rows == VL && columns == VL && down == 1) {
+        for (size_t v = 0; v < VL; v++)
+            for (size_t k = 0; k < VL; k++) tile[k][v] = w[v * across + k];
+    } else {
+        memset(tile, 0, VL * sizeof *tile);
+        for (size_t k = 0; k < rows; k++)
+            for (size_t v = 0; v < columns; v++) tile[k][v] = w[k * down + v * across];
+    }
 }
 
 /* Groups [first, last) of the matrix w[k * down + n * across], K rows of N columns; zeros beyond its edges.
@@ -30,27 +38,29 @@ static vec NAME(part_of_row)(const float *w, size_t down, size_t across, size_t 
  * many as the grouped gates of `units` units. */
 void NAME(pack)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *w, size_t down,
                 size_t across, operand *packed) {
+    float tile[VL][VL];
     packed += first * NAME(group_size)(K);
     for (size_t vector = first * 4; vector < last * 4; vector += 4)
         for (size_t k = 0; k < K; k += BLOCK_K)
             for (size_t half = 0; half < 2; half++) {
-                size_t depth = K - k < BLOCK_K ? K - k : BLOCK_K;
-                for (size_t row = k; row < k + depth; row += PAIR)
-                    for (size_t j = vector + half * PANEL; j < vector + (half + 1) * PANEL; j++, packed += PAIR * VL) {
-                        size_t column = order == COLUMNS_BY_GATES ? NAME(ungrouped)(j * VL, units) : j * VL;
-                        size_t most = order == COLUMNS_BY_GATES ? (j % 4 + 1) * units : N;
-                        for (size_t pair = 0; pair < PAIR; pair++) {
-                            size_t from = order == ROWS_BY_GATES ? NAME(ungrouped)(row + pair, units) : row + pair;
-                            size_t rows = order == ROWS_BY_GATES ? 4 * units : K;
-                            vec part = NAME(part_of_row)(w, down, across, from, rows, column, most);
+                size_t depth = NAME(even)(K - k < BLOCK_K ? K - k : BLOCK_K);
+                for (size_t r = 0; r < depth; r += VL)
+                    for (size_t j = 0; j < PANEL; j++) {
+                        size_t row, column, height = depth - r < VL ? depth - r : VL;
+                        size_t columns = NAME(span)((vector + half * PANEL + j) * VL, N, order == COLUMNS_BY_GATES, units, &column);
+                        size_t rows = NAME(span)(k + r, K, order == ROWS_BY_GATES, units, &row);
+                        int is_there = rows && columns;
+                        NAME(cut_tile)(rows, columns, is_there ? w + row * down + column * across : w, down, across, tile);
+                        for (size_t i = 0; i < height; i += PAIR) {
+                            operand *out = packed + ((r + i) * PANEL + j * PAIR) * VL;
 #if HALVED
-                            uvec bits = rounded_bits(part);
-                            for (size_t v = 0; v < VL; v++) packed[v * PAIR + pair] = (operand)bits[v];
+                            *(unaligned_pairs *)out = rounded_bits(load(tile[i])) | rounded_bits(load(tile[i + 1])) << 16;
 #else
-                            store(packed, part);
+                            store(out, load(tile[i]));
 #endif
                         }
                     }
+                packed += depth * PANEL * VL;
             }
 }
 
@@ -63,31 +73,41 @@ void NAME(operands)(size_t K, size_t first, size_t last, const float *x, operand
     }
 }
 
-/* Up to WINDOW_ROWS rows of out (rows, N) = bias + x W; x: (rows, K') operands; bias: (N,), or null for zeros. */
+/* Up to WINDOW_ROWS rows of out (rows, N) = bias + x W; x: (rows, K') operands; bias: (N,), or null for zeros.
+ * Up to DEPTH numbers of each row at a time; between them the sums are kept in `out`. */
 static void NAME(product_of_window)(size_t rows, size_t K, size_t N, const operand *x, const operand *packed,
                                     const float *bias, float *out, operand *scratch) {
     vec sums[WINDOW_ROWS][4];
-    NAME(pack_rows)(rows, K, x, NAME(even)(K), scratch);
-    for (size_t n = 0; n < N; n += GROUP, packed += NAME(group_size)(K)) {
-        size_t vectors = N - n < GROUP ? (N - n + VL - 1) / VL : 4;
-        for (size_t m = 0; m < rows; m++)
-            for (size_t j = 0; j < 4; j++)
-                sums[m][j] = bias && j < vectors ? load_edge(bias + n + j * VL, N - n - j * VL) : (vec){0};
-        NAME(add_product)(rows, K, scratch, packed, sums);
-        for (size_t m = 0; m < rows; m++)
-            for (size_t j = 0; j < vectors; j++) store_edge(out + m * N + n + j * VL, sums[m][j], N - n - j * VL);
+    for (size_t k = 0; k == 0 || k < K; k += DEPTH) {
+        size_t depth = K - k < DEPTH ? K - k : DEPTH;
+        NAME(pack_rows)(rows, depth, x + k, NAME(even)(K), scratch);
+        for (size_t n = 0; n < N; n += GROUP) {
+            size_t vectors = N - n < GROUP ? (N - n + VL - 1) / VL : 4;
+            for (size_t m = 0; m < rows; m++) {
+                const float *before = k ? out + m * N : bias;
+                for (size_t j = 0; j < 4; j++)
+                    sums[m][j] = before && j < vectors ? load_edge(before + n + j * VL, N - n - j * VL) : (vec){0};
+            }
+            const operand *group = packed + n / GROUP * NAME(group_size)(K) + k * GROUP;
+            NAME(add_product)(rows, depth, scratch, group, n + GROUP < N ? group + NAME(group_size)(K) : packed, sums);
+            for (size_t m = 0; m < rows; m++)
+                for (size_t j = 0; j < vectors; j++) store_edge(out + m * N + n + j * VL, sums[m][j], N - n - j * VL);
+        }
     }
 }
 
 /* Numbers of scratch that `product` needs. */
-size_t NAME(product_scratch)(size_t K) { return NAME(rows_size)(WINDOW_ROWS, K); }
+size_t NAME(product_scratch)(size_t K) { return NAME(rows_size)(WINDOW_ROWS, K < DEPTH ? K : DEPTH); }
 
 /* Rows [first, last) of out (M, N) = bias + x W; x: (M, K') operands. */
 void NAME(product)(size_t K, size_t N, size_t first, size_t last, const operand *x, const operand *packed, const float *bias,
                    float *out, operand *scratch) {
-    for (size_t r = first; r < last; r += WINDOW_ROWS)
-        NAME(product_of_window)(last - r < WINDOW_ROWS ? last - r : WINDOW_ROWS, K, N, x + r * NAME(even)(K), packed, bias,
-                                out + r * N, scratch);
+    size_t count = last - first, windows = (count + WINDOW_ROWS - 1) / WINDOW_ROWS;
+    for (size_t window = 0, r = first; window < windows; window++) {
+        size_t end = first + count * (window + 1) / windows;
+        NAME(product_of_window)(end - r, K, N, x + r * NAME(even)(K), packed, bias, out + r * N, scratch);
+        r = end;
+    }
 }
 
 /* The first `count` columns of x (K, stride) as packed rows. */
@@ -108,12 +128,14 @@ static void NAME(pack_columns)(size_t count, size_t K, const operand *x, size_t 
     }
 }
 
-/* Columns of x (K, stride), `columns` of them, as groups of one block each; zeros beyond the last. Row by row, as they lie. */
+/* Columns of x (K, stride), `columns` of them, as a packed matrix; zeros beyond the last. Row by row, as they lie. */
 static void NAME(pack_strip)(size_t K, size_t columns, const operand *x, size_t stride, operand *packed) {
-    const size_t wide = PANEL * VL, panel_size = NAME(even)(K) * wide;
-    for (size_t k = 0; k < K; k += PAIR)
-        for (size_t n = 0, panel = 0; n < (columns + GROUP - 1) / GROUP * GROUP; n += wide, panel++) {
-            operand rows[PAIR][PANEL * VL], *out = packed + panel * panel_size + k * wide;
+    const size_t wide = PANEL * VL;
+    for (size_t k = 0; k < K; k += PAIR) {
+        size_t block = k / BLOCK_K * BLOCK_K, depth = NAME(even)(K - block < BLOCK_K ? K - block : BLOCK_K);
+        for (size_t n = 0, half = 0; n < (columns + GROUP - 1) / GROUP * GROUP; n += wide, half++) {
+            operand rows[PAIR][PANEL * VL];
+            operand *out = packed + half / 2 * NAME(group_size)(K) + block * GROUP + (half % 2 * depth + k - block) * wide;
             size_t count = columns < n ? 0 : columns - n < wide ? columns - n : wide;
             for (size_t pair = 0; pair < PAIR; pair++) {
                 size_t there = k + pair < K ? count : 0;
@@ -127,44 +149,47 @@ static void NAME(pack_strip)(size_t K, size_t columns, const operand *x, size_t 
             for (size_t v = 0; v < wide; v++)
                 for (size_t pair = 0; pair < PAIR; pair++) out[v * PAIR + pair] = rows[pair][v];
         }
+    }
 }
 
-#define STRIP_GROUPS 4 /* packed together: long stretches of a row, and no more than a core's cache holds */
+/* A window of rows of out (K, GROUP) += packed rows @ a group. */
+static void NAME(add_to_group)(size_t rows, size_t depth, const operand *packed_rows, const operand *group,
+                               const operand *next, float *out) {
+    vec sums[WINDOW_ROWS][4];
+    for (size_t m = 0; m < rows; m++)
+        for (size_t j = 0; j < 4; j++) sums[m][j] = load(out + m * GROUP + j * VL);
+    NAME(add_product)(rows, depth, packed_rows, group, next, sums);
+    for (size_t m = 0; m < rows; m++)
+        for (size_t j = 0; j < 4; j++) store(out + m * GROUP + j * VL, sums[m][j]);
+}
 
 /* Numbers of scratch that `transposed_product` needs. */
-size_t NAME(transposed_product_scratch)(size_t K) {
-    return (K / WINDOW_ROWS + 1) * NAME(rows_size)(WINDOW_ROWS, BLOCK_K) + STRIP_GROUPS * GROUP * BLOCK_K;
+size_t NAME(transposed_product_scratch)(void) {
+    return NAME(rows_size)(WINDOW_ROWS, SUMMED_ROWS) + STRIP_GROUPS * NAME(group_size)(SUMMED_ROWS);
 }
 
 /* Groups [first, last) of out += a^T b, sums over R rows; out: (groups, K, GROUP), the columns of each group together.
  * a: (R, a_width), its first K numbers; b: (R, b_width), its first N.
- * Blocks of rows: the columns of a become packed rows, those of b panels. */
+ * Blocks of rows: the columns of b become panels, and then, a window of them at a time, those of a packed rows. */
 void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, const operand *a, size_t a_width,
                               const operand *b, size_t b_width, float *out, operand *scratch) {
-    vec sums[WINDOW_ROWS][4];
-    size_t window_size = NAME(rows_size)(WINDOW_ROWS, BLOCK_K);
-    operand *strip = scratch + (K / WINDOW_ROWS + 1) * window_size;
-    for (size_t r = 0; r < R; r += BLOCK_K) {
-        size_t depth = R - r < BLOCK_K ? R - r : BLOCK_K, group_size = NAME(even)(depth) * GROUP;
-        for (size_t k = 0; k < K; k += WINDOW_ROWS)
-            NAME(pack_columns)(K - k < WINDOW_ROWS ? K - k : WINDOW_ROWS, depth, a + r * a_width + k, a_width,
-                               scratch + k / WINDOW_ROWS * window_size);
-        for (size_t group = first; group < last; group++) {
-            size_t n = group * GROUP, in_strip = (group - first) % STRIP_GROUPS;
-            if (in_strip == 0)
-                NAME(pack_strip)(depth, N - n < STRIP_GROUPS * GROUP ? N - n : STRIP_GROUPS * GROUP, b + r * b_width + n,
-                                 b_width, strip);
-            for (size_t k = 0; k < K; k += WINDOW_ROWS) {
-                size_t rows = K - k < WINDOW_ROWS ? K - k : WINDOW_ROWS;
-                float *at = out + (group * K + k) * GROUP;
-                for (size_t m = 0; m < rows; m++)
-                    for (size_t j = 0; j < 4; j++) sums[m][j] = load(at + m * GROUP + j * VL);
-                NAME(add_product)(rows, depth, scratch + k / WINDOW_ROWS * window_size, strip + in_strip * group_size, sums);
-                for (size_t m = 0; m < rows; m++)
-                    for (size_t j = 0; j < 4; j++) store(at + m * GROUP + j * VL, sums[m][j]);
+    size_t windows = (K + WINDOW_ROWS - 1) / WINDOW_ROWS;
+    operand *strip = scratch + NAME(rows_size)(WINDOW_ROWS, SUMMED_ROWS);
+    for (size_t r = 0; r < R; r += SUMMED_ROWS)
+        for (size_t begin = first; begin < last; begin += STRIP_GROUPS) {
+            size_t depth = R - r < SUMMED_ROWS ? R - r : SUMMED_ROWS, groups = last - begin < STRIP_GROUPS ? last - begin : STRIP_GROUPS;
+            size_t n = begin * GROUP, columns = N - n < groups * GROUP ? N - n : groups * GROUP;
+            NAME(pack_strip)(depth, columns, b + r * b_width + n, b_width, strip);
+            for (size_t window = 0, k = 0; window < windows; window++) {
+                size_t rows = K * (window + 1) / windows - k;
+                NAME(pack_columns)(rows, depth, a + r * a_width + k, a_width, scratch);
+                for (size_t group = 0; group < groups; group++)
+                    NAME(add_to_group)(rows, depth, scratch, strip + group * NAME(group_size)(depth),
+                                       strip + (group + 1) % groups * NAME(group_size)(depth),
+                                       out + ((begin + group) * K + k) * GROUP);
+                k += rows;
             }
         }
-    }
 }
 
 /* Columns [first, last) of table (V, N): the rows of values (M, N) that share an id are added to its row. */

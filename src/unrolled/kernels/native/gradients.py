@@ -69,6 +69,25 @@ class DenseGradient:
         return d_x, self.kind.ungrouped(d_w_ih, self.H), self.kind.ungrouped(self.d_bias, self.H)
 
 
+class EmbeddedGradient:
+    """By an embedding (V, I), its weights and the bias: those by the table, which was the product of them."""
+
+    def __init__(self, kind: Operands, ids: Tensor, x: Tensor, w_ih: Tensor) -> None:
+        self.kind, self.V = kind, len(x)
+        self.table = TableGradient(kind, ids, self.V, w_ih.shape[1] // 4)
+        self.dense = DenseGradient(kind, x, w_ih, self.V, 1)
+
+    def add(self, block: slice, d_gates: Tensor) -> None:
+        """See `SourceGradient`."""
+        self.table.add(block, d_gates)
+
+    def result(self) -> tuple[Tensor, Tensor, Tensor]:
+        """See `SourceGradient`."""
+        self.dense.add(slice(0, self.V), self.kind.of(self.table.table))
+        d_x, d_w_ih, d_bias = self.dense.result()
+        return d_x.flatten(0, 1), d_w_ih, d_bias
+
+
 class GivenGradient:
     """By pre-activations (T, B, 4H) that were given as they are."""
 

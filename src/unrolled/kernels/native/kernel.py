@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import KernelInput, Projected, TableLookup
+from unrolled.kernels.contract import Embedded, KernelInput, Projected, TableLookup
 from unrolled.kernels.fused import FusedKernel
-from unrolled.kernels.native.gradients import DenseGradient, GivenGradient, TableGradient, backward
+from unrolled.kernels.native.gradients import DenseGradient, EmbeddedGradient, GivenGradient, TableGradient, backward
 from unrolled.kernels.native.library import native_library
 from unrolled.kernels.native.operands import COLUMNS_BY_GATES, Operands, operands
 from unrolled.kernels.native.softmax import native_cross_entropy
@@ -66,7 +66,9 @@ class NativeKernel:
 
 
 def _parts(inputs: KernelInput) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Return source, ids, W_ih and bias: a table and ids, or an input and its weights, or pre-activations alone."""
+    """Return source, ids, W_ih and bias: the source is a table for ids, or pre-activations; or an input for W_ih."""
+    if isinstance(inputs, Embedded):
+        return inputs.embedding, inputs.ids, inputs.w_ih, inputs.bias
     if isinstance(inputs, TableLookup):
         return inputs.table, inputs.ids, None, None
     if isinstance(inputs, Projected):
@@ -87,7 +89,7 @@ def _check_shapes(
     if w_ih is None:
         shapes["the input"] = source.shape, (T, B, 4 * H) if ids is None else (len(source), 4 * H)
     else:
-        shapes["the input"] = source.shape, (T, B, source.shape[-1])
+        shapes["the input"] = source.shape, (T, B, source.shape[-1]) if ids is None else (len(source), source.shape[-1])
         shapes |= {"w_ih": (w_ih.shape, (source.shape[-1], 4 * H)), "the bias": (bias.shape, (4 * H,))}
     if ids is not None:
         shapes["ids"] = ids.shape, (T, B)
@@ -106,12 +108,12 @@ def _checked(ids: Tensor, rows: int) -> Tensor:
 
 
 class _Recurrence(torch.autograd.Function):
-    """A layer as one node: `source` is a table (V, 4H) for ids (T, B), an input (T, B, I) for w_ih, or (T, B, 4H)."""
+    """A layer as one node. `source` is a table (V, 4H) for ids (T, B), or (T, B, 4H); for w_ih, I stands for 4H."""
 
     @staticmethod
     def forward(ctx, kind: Operands, source, ids, w_ih, bias, w_hh, h0, c0) -> tuple[Tensor, Tensor]:
         (T, B), H = (source if ids is None else ids).shape[:2], w_hh.shape[0]
-        x = None if w_ih is None else kind.of(source.flatten(0, 1))
+        x = None if w_ih is None else kind.of(source.flatten(0, 1) if ids is None else source)
         pre = kind.grouped(source) if x is None else _input_product(kind, x, w_ih, bias)
         h0_operands, c_first = kind.of(h0), kind.grouped_state(c0)
         G, VL = kind.groups(H), kind.vector_length
@@ -135,7 +137,9 @@ class _Recurrence(torch.autograd.Function):
         kind: Operands = ctx.kind
         w_hh, *kept, ids, x, w_ih = ctx.saved_tensors
         T, B, H = grad_h.shape
-        if ids is not None:
+        if ids is not None and x is not None:
+            source = EmbeddedGradient(kind, ids, x, w_ih)
+        elif ids is not None:
             source = TableGradient(kind, ids, ctx.table_rows, H)
         elif x is not None:
             source = DenseGradient(kind, x, w_ih, T, B)
@@ -147,5 +151,5 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _input_product(kind: Operands, x: Tensor, w_ih: Tensor, bias: Tensor) -> Tensor:
-    """Return the grouped pre-activations (T*B, P) of an input (T*B, I')."""
+    """Return the grouped pre-activations (N, P) of an input (N, I')."""
     return kind.product(x, kind.pack(w_ih, COLUMNS_BY_GATES, w_ih.shape[1] // 4), kind.grouped(bias))

@@ -72,7 +72,7 @@ def _declare_training(library: ctypes.CDLL, kind: str) -> None:
         "operands": (None, [_SIZE] * 3 + [_POINTER] * 2),
         "product_scratch": (_SIZE, [_SIZE]),
         "product": (None, [_SIZE] * 4 + [_POINTER] * 5),
-        "transposed_product_scratch": (_SIZE, [_SIZE]),
+        "transposed_product_scratch": (_SIZE, []),
         "transposed_product": (None, [_SIZE] * 5 + [_POINTER, _SIZE] * 2 + [_POINTER] * 2),
         "scatter": (None, [_SIZE] * 4 + [_POINTER] * 3),
         "cross_entropy_logits": (_SIZE, [_SIZE]),

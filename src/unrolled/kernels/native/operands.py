@@ -111,7 +111,7 @@ class Operands:
         M = a.shape[0]
 
         def run(first: int, last: int) -> None:
-            scratch = self.empty(self.call("transposed_product_scratch", K))
+            scratch = self.empty(self.call("transposed_product_scratch"))
             self.call(
                 "transposed_product", M, K, columns, first, last, a, a.stride(0), b, b.stride(0), out, scratch
             )  # fmt: skip

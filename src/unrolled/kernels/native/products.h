@@ -32,6 +32,7 @@
 #else
 #define TILE_ROWS 6
 #endif
+#define LINE (64 / sizeof(operand)) /* numbers that a cache fetches together */
 #define FEW_ROWS 3 /* so few that both panels of a block are needed to keep the multipliers busy */
 
 enum { PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES }; /* see `pack` */
@@ -103,15 +104,19 @@ static inline operand NAME(narrowed)(float x) { return x; }
     }
 #endif
 
-/* sums[m][0..C-1] += row m (K,) of a tile of packed rows @ panel, for R rows. */
+/* sums[m][0..C-1] += row m (K,) of a tile of packed rows @ panel, for R rows. Meanwhile a share of what is read next comes
+ * nearer: for each row of the panel as much as the row, `step` numbers further on than for the last. */
 #undef TILE
 #define TILE(R, C, label, w_at)                                                                                        \
-    static void NAME(tile_##label##_##R)(size_t K, const operand *x, const operand *panel, size_t apart,          \
-                                         vec sums[][4]) {                                                              \
+    static void NAME(tile_##label##_##R)(size_t K, const operand *x, const operand *panel, size_t apart,               \
+                                         const operand *ahead, size_t step, vec sums[][4]) {                           \
         vec s[R][C];                                                                                                   \
         UNROLL for (int m = 0; m < R; m++) UNROLL for (int j = 0; j < C; j++) s[m][j] = sums[m][j];                    \
         (void)apart;                                                                                                   \
-        for (size_t k = 0; k < K; k += PAIR, panel += PANEL * VL * PAIR) { MULTIPLY(R, C, w_at) }                      \
+        FOUR_TIMES for (size_t k = 0; k < K; k += PAIR, panel += PANEL * VL * PAIR, ahead += step) {                   \
+            UNROLL for (size_t at = 0; at < C * VL * PAIR; at += LINE) __builtin_prefetch(ahead + at);                 \
+            MULTIPLY(R, C, w_at)                                                                                       \
+        }                                                                                                              \
         UNROLL for (int m = 0; m < R; m++) UNROLL for (int j = 0; j < C; j++) sums[m][j] = s[m][j];                    \
     }
 #define ONE_PANEL(R) TILE(R, PANEL, one, panel + j * VL * PAIR)
@@ -124,7 +129,7 @@ TWO_PANELS(1) TWO_PANELS(2) TWO_PANELS(3)
 #undef ONE_PANEL
 #undef TWO_PANELS
 
-typedef void (*NAME(tile))(size_t, const operand *, const operand *, size_t, vec[][4]);
+typedef void (*NAME(tile))(size_t, const operand *, const operand *, size_t, const operand *, size_t, vec[][4]);
 static const NAME(tile) NAME(tiles_of_one)[] = {
     0, NAME(tile_one_1), NAME(tile_one_2), NAME(tile_one_3), NAME(tile_one_4), NAME(tile_one_5), NAME(tile_one_6),
 #if TILE_ROWS == 12
@@ -157,19 +162,24 @@ static void NAME(pack_rows)(size_t rows, size_t K, const operand *x, size_t stri
     }
 }
 
-/* sums[m][0..3] += row m (K,) of packed rows @ a group of a packed matrix. */
-static void NAME(add_product)(size_t rows, size_t K, const operand *x, const operand *group, vec sums[][4]) {
+/* sums[m][0..3] += row m (K,) of packed rows @ a group of a packed matrix; `next` is the group that will be read after it.
+ * A core waits longer for a panel that lies in the last-level cache than a few rows take to use one: so while the tiles use a
+ * panel, each asks for its share of the next. */
+static void NAME(add_product)(size_t rows, size_t K, const operand *x, const operand *group, const operand *next,
+                              vec sums[][4]) {
     size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, tile_size = TILE_ROWS * NAME(even)(K);
     for (size_t k = 0; k < K; k += BLOCK_K) {
         size_t depth = K - k < BLOCK_K ? K - k : BLOCK_K, panel_size = NAME(even)(depth) * PANEL * VL;
-        const operand *x_k = x + k * TILE_ROWS;
+        const operand *x_k = x + k * TILE_ROWS, *after = k + depth < K ? group + 2 * panel_size : next;
         if (rows <= FEW_ROWS) {
-            if (rows) NAME(tiles_of_two)[rows](depth, x_k, group, panel_size, sums);
+            if (rows) NAME(tiles_of_two)[rows](depth, x_k, group, panel_size, after, 2 * PANEL * VL * PAIR, sums);
         } else
             for (int half = 0; half < 2; half++)
                 for (size_t tile = 0, m = 0; tile < tiles; tile++) {
                     size_t height = rows * (tile + 1) / tiles - m;
-                    NAME(tiles_of_one)[height](depth, x_k + tile * tile_size, group + half * panel_size, 0,
+                    const operand *ahead = (half ? after : group + panel_size) + panel_size / tiles * tile;
+                    NAME(tiles_of_one)[height](depth, x_k + tile * tile_size, group + half * panel_size, 0, ahead,
+                                               (PANEL * VL * PAIR + tiles - 1) / tiles,
                                                (vec(*)[4])(&sums[m][half * PANEL]));
                     m += height;
                 }

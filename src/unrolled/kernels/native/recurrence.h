@@ -16,6 +16,11 @@ static void NAME(pack_chunks)(size_t first, size_t last, size_t width, const ope
         NAME(pack_rows)(last - r < CHUNK_ROWS ? last - r : CHUNK_ROWS, width, x + r * width, width, scratch);
 }
 
+/* Where a walk to and fro goes on; at either end the next walk begins where this one ended. */
+static inline size_t NAME(next_group)(size_t group, size_t groups, int is_fro) {
+    return is_fro ? group - (group > 0) : group + (group + 1 < groups);
+}
+
 /* Rows [first, last) of the batch through all steps.
  * source: (T, B, G, 4, VL), or a table (V, G, 4, VL) that ids (T, B) look up. packed: W_hh, packed by gates.
  * h0: (B, H') operands, H' being H made even for bfloat16. c: (G, B, VL): in, the state before; out, the last.
@@ -30,6 +35,8 @@ void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last,
         for (size_t step = 0; step < groups; step++) {
             size_t group = t % 2 ? groups - 1 - step : step; /* to and fro: what was used last is still in the cache */
             size_t u = group * VL, n = H - u;
+            const operand *w = packed + group * NAME(group_size)(H);
+            const operand *next = packed + NAME(next_group)(group, groups, t % 2) * NAME(group_size)(H);
             operand *packed_rows = scratch;
             for (size_t r = first; r < last; r += CHUNK_ROWS, packed_rows += NAME(rows_size)(CHUNK_ROWS, width)) {
                 size_t rows = last - r < CHUNK_ROWS ? last - r : CHUNK_ROWS, at = (t * groups + group) * B + r;
@@ -38,7 +45,7 @@ void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last,
                     const float *p = source + ((ids ? (size_t)ids[token] : token) * groups + group) * 4 * VL;
                     for (int j = 0; j < 4; j++) a[m][j] = load(p + j * VL);
                 }
-                NAME(add_product)(rows, width, packed_rows, packed + group * NAME(group_size)(H), a);
+                NAME(add_product)(rows, width, packed_rows, w, next, a);
                 for (size_t m = 0; m < rows; m++) { /* apart from what follows: more independent work side by side */
                     a[m][0] = sigmoid_(a[m][0]);
                     a[m][1] = sigmoid_(a[m][1]);
@@ -87,6 +94,8 @@ void NAME(lstm_backward)(size_t T, size_t B, size_t H, size_t first, size_t last
         for (size_t step = 0; step < wide_groups; step++) {
             size_t wide = left % 2 ? wide_groups - 1 - step : step, u = wide * GROUP;
             size_t vectors = H - u < GROUP ? (H - u + VL - 1) / VL : 4;
+            const operand *w = packed + wide * NAME(group_size)(width);
+            const operand *next = packed + NAME(next_group)(wide, wide_groups, left % 2) * NAME(group_size)(width);
             operand *packed_rows = scratch;
             for (size_t r = first; r < last; r += CHUNK_ROWS, packed_rows += NAME(rows_size)(CHUNK_ROWS, width)) {
                 size_t rows = last - r < CHUNK_ROWS ? last - r : CHUNK_ROWS;
@@ -96,7 +105,7 @@ void NAME(lstm_backward)(size_t T, size_t B, size_t H, size_t first, size_t last
                         d[m][j] = left && j < vectors ? load_edge(grad_h + t * B * H + row, H - uj) : (vec){0};
                         if (left == T && j < vectors) d[m][j] += load_edge(dh + row, H - uj);
                     }
-                if (left < T) NAME(add_product)(rows, width, packed_rows, packed + wide * NAME(group_size)(width), d);
+                if (left < T) NAME(add_product)(rows, width, packed_rows, w, next, d);
                 for (size_t m = 0; m < rows; m++)
                     for (size_t j = 0; j < vectors; j++) {
                         size_t uj = u + j * VL, group = wide * 4 + j, row = r + m, at = (t * groups + group) * B + row;

@@ -11,8 +11,10 @@ static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, operand *
         return 0;
     }
     float most = z[0], sum = 0, chosen = z[target];
-    for (size_t v = 0; v < V; v++) most = z[v] > most ? z[v] : most;
-    vec sums = {0};
+    vec highest = splat(most), sums = {0};
+    for (size_t v = 0; v + VL <= V; v += VL) highest = select_(load(z + v) > highest, load(z + v), highest);
+    for (size_t v = V / VL * VL; v < V; v++) most = z[v] > most ? z[v] : most;
+    for (size_t j = 0; j < VL; j++) most = highest[j] > most ? highest[j] : most;
     for (size_t v = 0; v < V; v += VL) {
         vec p = exp_(load_edge(z + v, V - v) - most);
         store_edge(z + v, p, V - v);
@@ -28,10 +30,7 @@ static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, operand *
 }
 
 /* Numbers of scratch that `cross_entropy` needs beyond floats of (WINDOW_ROWS, V). */
-size_t NAME(cross_entropy_scratch)(size_t H, size_t V) {
-    return NAME(rows_size)(WINDOW_ROWS, H) > NAME(rows_size)(WINDOW_ROWS, V) ? NAME(rows_size)(WINDOW_ROWS, H)
-                                                                             : NAME(rows_size)(WINDOW_ROWS, V);
-}
+size_t NAME(cross_entropy_scratch)(size_t H, size_t V) { return NAME(product_scratch)(H > V ? H : V); }
 size_t NAME(cross_entropy_logits)(size_t V) { return WINDOW_ROWS * V; }
 
 /* Rows [first, last) of h (N, H') operands: dz (N, V') operands, d_h (N, H), and the sum of their nats.

@@ -17,7 +17,8 @@ from unrolled.kernels.threads import in_parts
 
 BLOCK_NUMBERS = 2**20  # derivatives by the logits of a block, all that is kept of them
 FLOAT_BYTES = 4
-WINDOW_ROWS = 240  # as in lstm.c: a thread reads the weights once for so many tokens
+WINDOW_ROWS = 264  # as in lstm.c: a thread reads the weights once for so many tokens
+BLOCK_ROWS = 512  # tokens of a block, or a multiple: a window for each of two threads, and twice SUMMED_ROWS of lstm.c
 
 
 def native_cross_entropy(kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         V = len(weight)
-        size = max(1, BLOCK_NUMBERS // max(1, V) // (2 * WINDOW_ROWS)) * 2 * WINDOW_ROWS
+        size = max(1, BLOCK_NUMBERS // max(1, V) // BLOCK_ROWS) * BLOCK_ROWS
         there, back = kind.pack(weight.t()), kind.pack(weight)
         d_h, d_weight, d_bias = (
             torch.empty(h.shape, dtype=torch.float32),
