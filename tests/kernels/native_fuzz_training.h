@@ -112,6 +112,12 @@ static void KIND(fuzz_recurrence)(void) {
     must_equal(whole.gates, split.gates, T * B * P * sizeof(OPERAND), "gates");
     must_equal(whole.d_gates, split.d_gates, T * B * P * sizeof(OPERAND), "gradients");
     must_equal(whole.dh, split.dh, B * H * sizeof(float), "gradients of the state");
+    free(split.gates), free(split.cells);
+    split.gates = split.cells = NULL; /* nothing is kept for a backward pass */
+    memcpy(split.c, c0, B * P / 4 * sizeof(float));
+    in_parts(KIND(forward), &split, B);
+    must_equal(whole.h, split.h, T * B * H * sizeof(float), "hidden states without a backward pass");
+    must_equal(whole.c, split.c, B * P / 4 * sizeof(float), "cell states without a backward pass");
     KIND(free_results)(&whole), KIND(free_results)(&split);
     free(packed), free(packed_back), free(h0), free(source), free(c0), free(grad_h), free(dh), free(dc), free(ids);
 }

@@ -21,8 +21,14 @@ import torch
 from torch import Tensor
 
 GATES = 4
-ITERATIONS = 5
-A, B, C = 3.4445, -4.7750, 2.0315  # Jordan's coefficients: steepest at 0; singular values end between 0.7 and 1.2
+# a, b and c of each iteration: of all such polynomials the nearest to 1 where the iteration before has left singular
+# values (Amsel et al. 2025, https://arxiv.org/abs/2505.16932), the first between 0.01 and 1. All of those end between
+# 0.73 and 1.27; Jordan's five iterations of one polynomial begin at 0.0015 and leave 0.68 to 1.20.
+ITERATIONS = (
+    (8.093369, -23.620432, 17.446153),
+    (3.636586, -2.721927, 0.536546),
+    (2.661300, -1.977155, 0.452616),
+)
 
 
 class Muon(torch.optim.Optimizer):
@@ -64,12 +70,16 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
         X <- a X + (b X X^T + c (X X^T)^2) X        which acts on each singular value s as  a s + b s^3 + c s^5
 
-    The iteration starts from singular values of at most 1: the Frobenius norm bounds the largest.
+    The iteration starts from singular values of at most 1. What bounds the largest is ||X X^T||^(1/2), the fourth root
+    of the sum of their fourth powers: much closer than ||X||, and the first iteration needs X X^T anyway.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices  # the smaller side first: X X^T is as small as can be
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-    for _ in range(ITERATIONS):
-        xx = x @ x.transpose(1, 2)
-        x = torch.baddbmm(x, torch.baddbmm(xx, xx, xx, beta=B, alpha=C), x, beta=A)
+    x = x / x.abs().amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # fourth powers overflow soon
+    xx = x @ x.transpose(1, 2)
+    bound = xx.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    x, xx = x / bound.sqrt(), xx / bound
+    for k, (a, b, c) in enumerate(ITERATIONS):
+        xx = x @ x.transpose(1, 2) if k else xx
+        x = torch.baddbmm(x, torch.baddbmm(xx, xx, xx, beta=b, alpha=c), x, beta=a)
     return x.transpose(1, 2) if tall else x

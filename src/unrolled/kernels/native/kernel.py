@@ -49,20 +49,21 @@ class NativeKernel:
             return self._otherwise.run(inputs, w_hh, h0, c0)
         ids = None if ids is None else _checked(ids, len(source))
         _check_shapes(source, ids, w_ih, bias, w_hh, h0, c0)
-        h, c_last = _Recurrence.apply(self._operands(source, *weights), source, ids, w_ih, bias, w_hh, h0, c0)
+        is_trained = _is_trained(source, h0, c0, *weights)
+        kind = operands(self.precision if is_trained else "float32")
+        h, c_last = _Recurrence.apply(kind, is_trained, source, ids, w_ih, bias, w_hh, h0, c0)
         return h, h[-1], c_last
 
     def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
         tensors = h, weight, bias
-        is_trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        if native_library() is None or not is_trained or any(_is_foreign(tensor) for tensor in tensors):
+        if native_library() is None or not _is_trained(*tensors) or any(_is_foreign(tensor) for tensor in tensors):
             return self._otherwise.summed_cross_entropy(h, weight, bias, targets)
-        return native_cross_entropy(self._operands(*tensors), h, weight, bias, targets)
+        return native_cross_entropy(operands(self.precision), h, weight, bias, targets)
 
-    def _operands(self, *tensors: Tensor) -> Operands:
-        is_trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        return operands(self.precision if is_trained else "float32")
+
+def _is_trained(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _parts(inputs: KernelInput) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
@@ -111,13 +112,14 @@ class _Recurrence(torch.autograd.Function):
     """A layer as one node. `source` is a table (V, 4H) for ids (T, B), or (T, B, 4H); for w_ih, I stands for 4H."""
 
     @staticmethod
-    def forward(ctx, kind: Operands, source, ids, w_ih, bias, w_hh, h0, c0) -> tuple[Tensor, Tensor]:
+    def forward(ctx, kind: Operands, is_trained: bool, source, ids, w_ih, bias, w_hh, h0, c0) -> tuple[Tensor, Tensor]:
         (T, B), H = (source if ids is None else ids).shape[:2], w_hh.shape[0]
         x = None if w_ih is None else kind.of(source.flatten(0, 1) if ids is None else source)
         pre = kind.grouped(source) if x is None else _input_product(kind, x, w_ih, bias)
         h0_operands, c_first = kind.of(h0), kind.grouped_state(c0)
         G, VL = kind.groups(H), kind.vector_length
-        gates, cells, states = kind.empty(T, G, B, 4, VL), kind.empty(T, G, B, VL), kind.empty(T, B, kind.even(H))
+        gates, cells = (kind.empty(T, G, B, 4, VL), kind.empty(T, G, B, VL)) if is_trained else (None, None)
+        states = kind.empty(T, B, kind.even(H))
         h = states if kind.precision == "float32" else torch.empty(T, B, H, dtype=torch.float32)
         c, w = c_first.clone(), kind.pack(w_hh, COLUMNS_BY_GATES, H)
 
@@ -147,7 +149,7 @@ class _Recurrence(torch.autograd.Function):
             source = GivenGradient(kind, T, B, H)
         d_w_hh, dh0, dc0 = backward(kind, grad_h.contiguous(), grad_c_last, w_hh, tuple(kept), source)
         d_source, d_w_ih, d_bias = source.result()
-        return None, d_source, None, d_w_ih, d_bias, d_w_hh, dh0, dc0
+        return None, None, d_source, None, d_w_ih, d_bias, d_w_hh, dh0, dc0
 
 
 def _input_product(kind: Operands, x: Tensor, w_ih: Tensor, bias: Tensor) -> Tensor:

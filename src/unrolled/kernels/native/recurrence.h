@@ -24,7 +24,8 @@ static inline size_t NAME(next_group)(size_t group, size_t groups, int is_fro) {
 /* Rows [first, last) of the batch through all steps.
  * source: (T, B, G, 4, VL), or a table (V, G, 4, VL) that ids (T, B) look up. packed: W_hh, packed by gates.
  * h0: (B, H') operands, H' being H made even for bfloat16. c: (G, B, VL): in, the state before; out, the last.
- * Kept: gates (T, G, B, 4, VL), cells (T, G, B, VL), states (T, B, H'). h: (T, B, H), the result; it may be `states` itself. */
+ * Kept: gates (T, G, B, 4, VL), cells (T, G, B, VL), both null where there is no backward pass; states (T, B, H').
+ * h: (T, B, H), the result; it may be `states` itself. */
 void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last, const float *source, const int64_t *ids,
                         const operand *packed, const operand *h0, operand *gates, operand *cells, operand *states, float *h,
                         float *c, operand *scratch) {
@@ -55,8 +56,8 @@ void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last,
                 for (size_t m = 0; m < rows; m++) {
                     float *c_at = c + (group * B + r + m) * VL;
                     vec c_new = a[m][1] * load(c_at) + a[m][0] * a[m][2], h_new = a[m][3] * tanh_(c_new);
-                    for (int j = 0; j < 4; j++) NAME(store)(gates + ((at + m) * 4 + j) * VL, a[m][j], VL);
-                    NAME(store)(cells + (at + m) * VL, c_new, VL);
+                    for (int j = 0; gates && j < 4; j++) NAME(store)(gates + ((at + m) * 4 + j) * VL, a[m][j], VL);
+                    if (cells) NAME(store)(cells + (at + m) * VL, c_new, VL);
                     store(c_at, c_new);
                     NAME(store)(states + (t * B + r + m) * width + u, h_new, n);
                     if ((void *)states != (void *)h) store_edge(h + (t * B + r + m) * H + u, h_new, n);
