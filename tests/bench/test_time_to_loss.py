@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import sys
 
 import pytest
 import torch
@@ -85,6 +86,16 @@ def test_a_small_run_gives_figures_a_report_and_a_picture(story, tmp_path):
     assert "ours after (never)" in "\n".join(time_to_loss.report(result))
     time_to_loss.draw(tmp_path / "images" / "picture.png", result)
     assert (tmp_path / "images" / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_folder_of_documents_is_there_before_anything_is_measured(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(time_to_loss, "measure", lambda *given: found.append((tmp_path / "new/images").is_dir()) or {})
+    monkeypatch.setattr(time_to_loss, "draw", lambda *given: None)
+    monkeypatch.setattr(time_to_loss, "report", lambda result: [])
+    monkeypatch.setattr(sys, "argv", ["time_to_loss.py", "a.txt", "b.txt", "--docs", str(tmp_path / "new")])
+    time_to_loss.main()
+    assert found == [True]
 
 
 def test_what_was_not_measured_is_dotted_and_says_so(story):

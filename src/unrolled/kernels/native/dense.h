@@ -46,8 +46,8 @@ void NAME(pack)(size_t K, size_t N, int order, size_t units, size_t first, size_
                 size_t depth = NAME(even)(K - k < BLOCK_K ? K - k : BLOCK_K);
                 for (size_t r = 0; r < depth; r += VL)
                     for (size_t j = 0; j < PANEL; j++) {
-                        size_t row, column, height = depth - r < VL ? depth - r : VL;
-                        size_t columns = NAME(span)((vector + half * PANEL + j) * VL, N, order == COLUMNS_BY_GATES, units, &column);
+                        size_t row, column, height = depth - r < VL ? depth - r : VL, n = (vector + half * PANEL + j) * VL;
+                        size_t columns = NAME(span)(n, N, order == COLUMNS_BY_GATES, units, &column);
                         size_t rows = NAME(span)(k + r, K, order == ROWS_BY_GATES, units, &row);
                         int is_there = rows && columns;
                         NAME(cut_tile)(rows, columns, is_there ? w + row * down + column * across : w, down, across, tile);
@@ -177,7 +177,8 @@ void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
     operand *strip = scratch + NAME(rows_size)(WINDOW_ROWS, SUMMED_ROWS);
     for (size_t r = 0; r < R; r += SUMMED_ROWS)
         for (size_t begin = first; begin < last; begin += STRIP_GROUPS) {
-            size_t depth = R - r < SUMMED_ROWS ? R - r : SUMMED_ROWS, groups = last - begin < STRIP_GROUPS ? last - begin : STRIP_GROUPS;
+            size_t depth = R - r < SUMMED_ROWS ? R - r : SUMMED_ROWS;
+            size_t groups = last - begin < STRIP_GROUPS ? last - begin : STRIP_GROUPS;
             size_t n = begin * GROUP, columns = N - n < groups * GROUP ? N - n : groups * GROUP;
             NAME(pack_strip)(depth, columns, b + r * b_width + n, b_width, strip);
             for (size_t window = 0, k = 0; window < windows; window++) {

@@ -15,6 +15,9 @@
  * T: steps, B: rows, H: hidden size, VL: floats in a vector. Gates in memory: (T, B, 4, H), in the order i f g o.
  */
 #include <math.h>
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+#endif
 
 #include "vectors.h"
 
@@ -42,10 +45,11 @@ size_t lstm_vector_length(void) { return VL; }
 /* What this processor can run: 3 AVX-512 with bfloat16, 2 AVX-512, 1 AVX2 with FMA, 0 anything. */
 int lstm_processor_level(void) {
 #if defined(__x86_64__) && defined(__GNUC__)
+    unsigned a = 0, b, c, d; /* older compilers know no name for bfloat16 */
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
-        return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
+        return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1) ? 3 : 2;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
     return 0;

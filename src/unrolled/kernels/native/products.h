@@ -6,6 +6,7 @@
  * 2 VL columns. A panel is read row by row, front to back; it is small enough for the first-level cache and serves all rows of
  * the other operand before the next one is touched. Bfloat16 rows come in pairs: the two numbers of a column stand side by side.
  * Each sum runs over k = 0..K-1 in this order, whatever the number of rows: results do not depend on how rows are batched.
+ * (The instruction for bfloat16 adds the second product of a pair before the first, and takes denormal numbers for zeros.)
  */
 #undef NAME
 #undef operand
