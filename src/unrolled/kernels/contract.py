@@ -65,11 +65,6 @@ class Dense:
     w_ih: Tensor  # (I, 4H)
     bias: Tensor  # (4H,)
 
-    @property
-    def steps(self) -> int:
-        """Number of time steps T."""
-        return self.x.shape[0]
-
     def projected(self) -> Projected:
         """Return the pre-activations of all steps, from one product."""
         T, B, _ = self.x.shape
@@ -87,11 +82,6 @@ class Embedded:
     ids: Tensor  # (T, B), integers
     w_ih: Tensor  # (I, 4H)
     bias: Tensor  # (4H,)
-
-    @property
-    def steps(self) -> int:
-        """Number of time steps T."""
-        return self.ids.shape[0]
 
     def tabulated(self) -> TableLookup:
         """Return the table of pre-activations, and the tokens that look them up."""
