@@ -89,7 +89,7 @@ static void NAME(product_of_window)(size_t rows, size_t K, size_t N, const opera
                     sums[m][j] = before && j < vectors ? load_edge(before + n + j * VL, N - n - j * VL) : (vec){0};
             }
             const operand *group = packed + n / GROUP * NAME(group_size)(K) + k * GROUP;
-            NAME(add_product)(rows, depth, scratch, group, n + GROUP < N ? group + NAME(group_size)(K) : packed, sums);
+            NAME(add_product)(rows, depth, scratch, group, n + GROUP < N ? group + NAME(group_size)(K) : packed, (float *)sums);
             for (size_t m = 0; m < rows; m++)
                 for (size_t j = 0; j < vectors; j++) store_edge(out + m * N + n + j * VL, sums[m][j], N - n - j * VL);
         }
@@ -128,39 +128,39 @@ static void NAME(pack_columns)(size_t count, size_t K, const operand *x, size_t 
     }
 }
 
+/* One row (or pair of rows) of a panel: its columns from x and, for a pair, from `second`. */
+static inline void NAME(lay_row)(const operand *x, const operand *second, operand *out) {
+    for (size_t j = 0; j < PANEL * VL; j += VL) {
+#if HALVED
+        uvec one = __builtin_convertvector(*(const unaligned_words *)(x + j), uvec);
+        uvec other = __builtin_convertvector(*(const unaligned_words *)(second + j), uvec);
+        *(unaligned_pairs *)(out + j * PAIR) = one | other << 16;
+#else
+        (void)second;
+        store(out + j, load(x + j));
+#endif
+    }
+}
+
 /* Columns of x (K, stride), `columns` of them, as a packed matrix; zeros beyond the last. Row by row, as they lie. */
 static void NAME(pack_strip)(size_t K, size_t columns, const operand *x, size_t stride, operand *packed) {
     const size_t wide = PANEL * VL;
     for (size_t k = 0; k < K; k += PAIR) {
         size_t block = k / BLOCK_K * BLOCK_K, depth = NAME(even)(K - block < BLOCK_K ? K - block : BLOCK_K);
         for (size_t n = 0, half = 0; n < (columns + GROUP - 1) / GROUP * GROUP; n += wide, half++) {
-            operand rows[PAIR][PANEL * VL];
             operand *out = packed + half / 2 * NAME(group_size)(K) + block * GROUP + (half % 2 * depth + k - block) * wide;
-            size_t count = columns < n ? 0 : columns - n < wide ? columns - n : wide;
-            for (size_t pair = 0; pair < PAIR; pair++) {
-                size_t there = k + pair < K ? count : 0;
-                if (there == wide)
-                    memcpy(rows[pair], x + (k + pair) * stride + n, sizeof rows[pair]);
-                else {
-                    memset(rows[pair], 0, sizeof rows[pair]);
-                    memcpy(rows[pair], x + (k + pair) * stride + n, there * sizeof(operand));
-                }
+            const operand *row = x + k * stride + n;
+            if (n + wide <= columns && k + PAIR <= K) {
+                NAME(lay_row)(row, row + stride, out);
+                continue;
             }
-            for (size_t v = 0; v < wide; v++)
-                for (size_t pair = 0; pair < PAIR; pair++) out[v * PAIR + pair] = rows[pair][v];
+            operand edges[2][PANEL * VL] = {{0}};
+            size_t count = columns < n ? 0 : columns - n < wide ? columns - n : wide;
+            for (size_t pair = 0; pair < PAIR && k + pair < K; pair++)
+                if (count) memcpy(edges[pair], row + pair * stride, count * sizeof(operand));
+            NAME(lay_row)(edges[0], edges[1], out);
         }
     }
-}
-
-/* A window of rows of out (K, GROUP) += packed rows @ a group. */
-static void NAME(add_to_group)(size_t rows, size_t depth, const operand *packed_rows, const operand *group,
-                               const operand *next, float *out) {
-    vec sums[WINDOW_ROWS][4];
-    for (size_t m = 0; m < rows; m++)
-        for (size_t j = 0; j < 4; j++) sums[m][j] = load(out + m * GROUP + j * VL);
-    NAME(add_product)(rows, depth, packed_rows, group, next, sums);
-    for (size_t m = 0; m < rows; m++)
-        for (size_t j = 0; j < 4; j++) store(out + m * GROUP + j * VL, sums[m][j]);
 }
 
 /* Numbers of scratch that `transposed_product` needs. */
@@ -185,9 +185,9 @@ void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
                 size_t rows = K * (window + 1) / windows - k;
                 NAME(pack_columns)(rows, depth, a + r * a_width + k, a_width, scratch);
                 for (size_t group = 0; group < groups; group++)
-                    NAME(add_to_group)(rows, depth, scratch, strip + group * NAME(group_size)(depth),
-                                       strip + (group + 1) % groups * NAME(group_size)(depth),
-                                       out + ((begin + group) * K + k) * GROUP);
+                    NAME(add_product)(rows, depth, scratch, strip + group * NAME(group_size)(depth),
+                                      strip + (group + 1) % groups * NAME(group_size)(depth),
+                                      out + ((begin + group) * K + k) * GROUP);
                 k += rows;
             }
         }

@@ -50,8 +50,45 @@ static inline uvec rounded_bits(vec v) {
     uvec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     return (uvec)select_(v == v, (vec)rounded, (vec)((bits >> 16) | 0x40));
 }
+static inline words rounded(vec v) {
+#if defined(__AVX512BF16__)
+    return (words)_mm512_cvtneps_pbh((__m512)v);
+#else
+    return __builtin_convertvector(rounded_bits(v), words);
+#endif
+}
 static inline vec half_of_pairs(uvec pairs, int odd) { return (vec)(odd ? pairs & 0xffff0000u : pairs << 16); }
 static inline vec widened(words w) { return (vec)(__builtin_convertvector(w, uvec) << 16); }
+
+/* out[k * TILE_ROWS + r] = row[r][k], k < count. */
+static void lay_side_by_side(size_t count, const unaligned_pair *const row[TILE_ROWS], uint32_t *out) {
+    size_t k = 0;
+#if defined(__SSE2__)
+    for (; k + 4 <= count; k += 4) /* four rows' next four numbers, turned; two rows' at the end */
+        for (size_t r = 0; r < TILE_ROWS; r += 4) {
+            __m128i a = _mm_loadu_si128((const __m128i *)(row[r] + k));
+            __m128i b = _mm_loadu_si128((const __m128i *)(row[r + 1] + k));
+            __m128i ab = _mm_unpacklo_epi32(a, b), ab_on = _mm_unpackhi_epi32(a, b);
+            uint32_t *at = out + k * TILE_ROWS + r;
+            if (r + 4 > TILE_ROWS) {
+                _mm_storel_epi64((__m128i *)at, ab);
+                _mm_storeh_pd((double *)(at + TILE_ROWS), _mm_castsi128_pd(ab));
+                _mm_storel_epi64((__m128i *)(at + 2 * TILE_ROWS), ab_on);
+                _mm_storeh_pd((double *)(at + 3 * TILE_ROWS), _mm_castsi128_pd(ab_on));
+                break;
+            }
+            __m128i c = _mm_loadu_si128((const __m128i *)(row[r + 2] + k));
+            __m128i d = _mm_loadu_si128((const __m128i *)(row[r + 3] + k));
+            __m128i cd = _mm_unpacklo_epi32(c, d), cd_on = _mm_unpackhi_epi32(c, d);
+            _mm_storeu_si128((__m128i *)at, _mm_unpacklo_epi64(ab, cd));
+            _mm_storeu_si128((__m128i *)(at + TILE_ROWS), _mm_unpackhi_epi64(ab, cd));
+            _mm_storeu_si128((__m128i *)(at + 2 * TILE_ROWS), _mm_unpacklo_epi64(ab_on, cd_on));
+            _mm_storeu_si128((__m128i *)(at + 3 * TILE_ROWS), _mm_unpackhi_epi64(ab_on, cd_on));
+        }
+#endif
+    for (; k < count; k++)
+        for (size_t r = 0; r < TILE_ROWS; r++) out[k * TILE_ROWS + r] = row[r][k];
+}
 #endif
 
 static inline size_t NAME(even)(size_t K) { return (K + PAIR - 1) / PAIR * PAIR; }
@@ -64,7 +101,7 @@ static inline vec NAME(load)(const operand *p, size_t n) {
     return widened(w);
 }
 static inline void NAME(store)(operand *p, vec v, size_t n) {
-    words w = __builtin_convertvector(rounded_bits(v), words);
+    words w = rounded(v);
     if (n >= VL) *(unaligned_words *)p = w;
     else memcpy(p, &w, n * sizeof(operand));
 }
@@ -105,23 +142,25 @@ static inline operand NAME(narrowed)(float x) { return x; }
     }
 #endif
 
-/* sums[m][0..C-1] += row m (K,) of a tile of packed rows @ panel, for R rows. Meanwhile a share of what is read next comes
- * nearer: for each row of the panel as much as the row, `step` numbers further on than for the last. */
+/* sums (R, 4 VL): of row m, C vectors += row m (K,) of a tile of packed rows @ panel. AHEAD: meanwhile what is read next comes
+ * nearer, for each row of the panel as much as the row. */
 #undef TILE
-#define TILE(R, C, label, w_at)                                                                                        \
+#define TILE(R, C, label, w_at, AHEAD)                                                                                 \
     static void NAME(tile_##label##_##R)(size_t K, const operand *x, const operand *panel, size_t apart,               \
-                                         const operand *ahead, size_t step, vec sums[][4]) {                           \
+                                         const operand *ahead, float *sums) {                                          \
         vec s[R][C];                                                                                                   \
-        UNROLL for (int m = 0; m < R; m++) UNROLL for (int j = 0; j < C; j++) s[m][j] = sums[m][j];                    \
-        (void)apart;                                                                                                   \
-        FOUR_TIMES for (size_t k = 0; k < K; k += PAIR, panel += PANEL * VL * PAIR, ahead += step) {                   \
-            UNROLL for (size_t at = 0; at < C * VL * PAIR; at += LINE) __builtin_prefetch(ahead + at);                 \
+        UNROLL for (int m = 0; m < R; m++) UNROLL for (int j = 0; j < C; j++) s[m][j] = load(sums + (m * 4 + j) * VL);  \
+        (void)apart, (void)ahead;                                                                                      \
+        MANY_TIMES for (size_t k = 0; k < K; k += PAIR, panel += PANEL * VL * PAIR) {                                  \
+            UNROLL for (size_t at = 0; AHEAD && at < C * VL * PAIR; at += LINE)                                        \
+                __builtin_prefetch(ahead + k * (C * VL) + at);                                                         \
             MULTIPLY(R, C, w_at)                                                                                       \
         }                                                                                                              \
-        UNROLL for (int m = 0; m < R; m++) UNROLL for (int j = 0; j < C; j++) sums[m][j] = s[m][j];                    \
+        UNROLL for (int m = 0; m < R; m++) UNROLL for (int j = 0; j < C; j++) store(sums + (m * 4 + j) * VL, s[m][j]);  \
     }
-#define ONE_PANEL(R) TILE(R, PANEL, one, panel + j * VL * PAIR)
-#define TWO_PANELS(R) TILE(R, 2 * PANEL, two, panel + (j / PANEL) * apart + j % PANEL * VL * PAIR)
+#define ONE_PANEL(R)                                                                                                   \
+    TILE(R, PANEL, one, panel + j * VL * PAIR, 0) TILE(R, PANEL, last, panel + j * VL * PAIR, 1)
+#define TWO_PANELS(R) TILE(R, 2 * PANEL, two, panel + (j / PANEL) * apart + j % PANEL * VL * PAIR, 1)
 ONE_PANEL(1) ONE_PANEL(2) ONE_PANEL(3) ONE_PANEL(4) ONE_PANEL(5) ONE_PANEL(6)
 #if TILE_ROWS == 12
 ONE_PANEL(7) ONE_PANEL(8) ONE_PANEL(9) ONE_PANEL(10) ONE_PANEL(11) ONE_PANEL(12)
@@ -130,13 +169,15 @@ TWO_PANELS(1) TWO_PANELS(2) TWO_PANELS(3)
 #undef ONE_PANEL
 #undef TWO_PANELS
 
-typedef void (*NAME(tile))(size_t, const operand *, const operand *, size_t, const operand *, size_t, vec[][4]);
-static const NAME(tile) NAME(tiles_of_one)[] = {
-    0, NAME(tile_one_1), NAME(tile_one_2), NAME(tile_one_3), NAME(tile_one_4), NAME(tile_one_5), NAME(tile_one_6),
+typedef void (*NAME(tile))(size_t, const operand *, const operand *, size_t, const operand *, float *);
+#define BOTH(R) {NAME(tile_one_##R), NAME(tile_last_##R)}
+static const NAME(tile) NAME(tiles_of_one)[][2] = {
+    {0, 0}, BOTH(1), BOTH(2), BOTH(3), BOTH(4), BOTH(5), BOTH(6),
 #if TILE_ROWS == 12
-    NAME(tile_one_7), NAME(tile_one_8), NAME(tile_one_9), NAME(tile_one_10), NAME(tile_one_11), NAME(tile_one_12),
+    BOTH(7), BOTH(8), BOTH(9), BOTH(10), BOTH(11), BOTH(12),
 #endif
 };
+#undef BOTH
 static const NAME(tile) NAME(tiles_of_two)[] = {0, NAME(tile_two_1), NAME(tile_two_2), NAME(tile_two_3)};
 
 /* Numbers that so many packed rows take. */
@@ -150,38 +191,31 @@ static void NAME(pack_rows)(size_t rows, size_t K, const operand *x, size_t stri
     size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, count = NAME(even)(K) / PAIR;
     for (size_t tile = 0, m = 0; tile < tiles; tile++) {
         size_t height = rows * (tile + 1) / tiles - m;
-        uint32_t *out = (uint32_t *)packed + tile * count * TILE_ROWS;
-        for (size_t r = 0; r < TILE_ROWS; r += 2) {
-            const unaligned_pair *one = (const unaligned_pair *)(x + (m + (r < height ? r : 0)) * stride);
-            const unaligned_pair *other = (const unaligned_pair *)(x + (m + (r + 1 < height ? r + 1 : 0)) * stride);
-            for (size_t k = 0; k < count; k++) {
-                uint64_t both = one[k] | (uint64_t)other[k] << 32;
-                memcpy(out + k * TILE_ROWS + r, &both, sizeof both);
-            }
-        }
+        const unaligned_pair *row[TILE_ROWS];
+        for (size_t r = 0; r < TILE_ROWS; r++) row[r] = (const unaligned_pair *)(x + (m + (r < height ? r : 0)) * stride);
+        lay_side_by_side(count, row, (uint32_t *)packed + tile * count * TILE_ROWS);
         m += height;
     }
 }
 
-/* sums[m][0..3] += row m (K,) of packed rows @ a group of a packed matrix; `next` is the group that will be read after it.
- * A core waits longer for a panel that lies in the last-level cache than a few rows take to use one: so while the tiles use a
- * panel, each asks for its share of the next. */
+/* sums (rows, GROUP) += packed rows (rows, K) @ a group of a packed matrix; `next` is the group that will be read after it.
+ * A core waits longer for a panel that lies in the last-level cache than a few rows take to use one: so the last tile that uses
+ * a panel asks for the next. (Each of them could ask for a share; but where two threads share a core, instructions count.) */
 static void NAME(add_product)(size_t rows, size_t K, const operand *x, const operand *group, const operand *next,
-                              vec sums[][4]) {
+                              float *sums) {
     size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, tile_size = TILE_ROWS * NAME(even)(K);
     for (size_t k = 0; k < K; k += BLOCK_K) {
         size_t depth = K - k < BLOCK_K ? K - k : BLOCK_K, panel_size = NAME(even)(depth) * PANEL * VL;
         const operand *x_k = x + k * TILE_ROWS, *after = k + depth < K ? group + 2 * panel_size : next;
         if (rows <= FEW_ROWS) {
-            if (rows) NAME(tiles_of_two)[rows](depth, x_k, group, panel_size, after, 2 * PANEL * VL * PAIR, sums);
+            if (rows) NAME(tiles_of_two)[rows](depth, x_k, group, panel_size, after, sums);
         } else
             for (int half = 0; half < 2; half++)
                 for (size_t tile = 0, m = 0; tile < tiles; tile++) {
                     size_t height = rows * (tile + 1) / tiles - m;
-                    const operand *ahead = (half ? after : group + panel_size) + panel_size / tiles * tile;
-                    NAME(tiles_of_one)[height](depth, x_k + tile * tile_size, group + half * panel_size, 0, ahead,
-                                               (PANEL * VL * PAIR + tiles - 1) / tiles,
-                                               (vec(*)[4])(&sums[m][half * PANEL]));
+                    NAME(tiles_of_one)[height][tile + 1 == tiles](depth, x_k + tile * tile_size, group + half * panel_size,
+                                                                  0, half ? after : group + panel_size,
+                                                                  sums + (m * 4 + half * PANEL) * VL);
                     m += height;
                 }
         group += 2 * panel_size;

@@ -46,7 +46,14 @@ void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last,
                     const float *p = source + ((ids ? (size_t)ids[token] : token) * groups + group) * 4 * VL;
                     for (int j = 0; j < 4; j++) a[m][j] = load(p + j * VL);
                 }
-                NAME(add_product)(rows, width, packed_rows, w, next, a);
+                size_t next_t = step + 1 < groups ? t : t + 1, next_group = NAME(next_group)(group, groups, t % 2);
+                if (next_t < T)
+                    for (size_t m = 0; m < rows; m++) {
+                        size_t token = next_t * B + r + m;
+                        const float *p = source + ((ids ? (size_t)ids[token] : token) * groups + next_group) * 4 * VL;
+                        for (size_t at = 0; at < 4 * VL; at += 16) __builtin_prefetch(p + at, 0, 2);
+                    }
+                NAME(add_product)(rows, width, packed_rows, w, next, (float *)a);
                 for (size_t m = 0; m < rows; m++) { /* apart from what follows: more independent work side by side */
                     a[m][0] = sigmoid_(a[m][0]);
                     a[m][1] = sigmoid_(a[m][1]);
@@ -106,7 +113,7 @@ void NAME(lstm_backward)(size_t T, size_t B, size_t H, size_t first, size_t last
                         d[m][j] = left && j < vectors ? load_edge(grad_h + t * B * H + row, H - uj) : (vec){0};
                         if (left == T && j < vectors) d[m][j] += load_edge(dh + row, H - uj);
                     }
-                if (left < T) NAME(add_product)(rows, width, packed_rows, w, next, d);
+                if (left < T) NAME(add_product)(rows, width, packed_rows, w, next, (float *)d);
                 for (size_t m = 0; m < rows; m++)
                     for (size_t j = 0; j < vectors; j++) {
                         size_t uj = u + j * VL, group = wide * 4 + j, row = r + m, at = (t * groups + group) * B + row;

@@ -12,6 +12,8 @@
 #include <string.h>
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 #if defined(__AVX512F__) || defined(UNROLLED_WIDE) /* WIDE: for tests, the widest vectors on any processor */
@@ -53,32 +55,35 @@ static inline vec bounded(vec x, float least, float most) {
 #endif
 }
 
-/* exp(x) = 2^n exp(r), r = x - n ln 2 in [-ln2/2, ln2/2], exp(r) by its Taylor polynomial of degree 7 (error below 1 ulp). */
-static inline vec exp_(vec x) {
-    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    x = bounded(x, -87.0f, 88.0f);
-    vec n = (x * 1.44269504f + shift) - shift;
-    vec r = x - n * 0.693359375f;
-    r = r - n * -2.12194440e-4f;
-    vec p = splat(1.0f / 5040);
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
+/* exp(a x) for a = 1, -1 or -2: a x = n ln 2 + a r, a r in [-ln2/2, ln2/2]; exp(a r) by the polynomial of degree 6 that begins
+ * with 1 + a r and has the least greatest relative error, 3e-9. Powers of a go into the constants, without rounding. */
+static inline vec exp_of_times(vec x, float a) {
+    const float shift = 12582912.0f, a2 = a * a; /* 1.5 * 2^23: adding it rounds to an integer, in the lowest bits */
+    x = bounded(x, a2 > 1 ? -43.5f : -87.0f, a2 > 1 ? 43.5f : 87.0f);
+    vec shifted = x * (1.44269504f * a) + shift, n = shifted - shift;
+    vec r = x - n * (0.693359375f / a);
+    r = r - n * (-2.12194440e-4f / a);
+    vec p = splat(1.38145988e-3f * a2 * a2 * a2);
+    p = p * r + 8.36871658e-3f * a2 * a2 * a;
+    p = p * r + 4.16683890e-2f * a2 * a2;
+    p = p * r + 1.66665211e-1f * a2 * a;
+    p = p * r + 0.49999994f * a2;
+    p = p * r + a;
     p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    ivec bits = __builtin_convertvector(n, ivec);
-    return p * (vec)((bits + 127) << 23);
+    return p * (vec)(((ivec)shifted + 127) << 23); /* times 2^n; a NaN stays one */
 }
-static inline vec sigmoid_(vec x) {
-    return 1.0f / (1.0f + exp_(-x));
-}
-static inline vec tanh_(vec x) { return 2.0f * sigmoid_(2.0f * x) - 1.0f; }
+static inline vec exp_(vec x) { return exp_of_times(x, 1); }
+static inline vec sigmoid_(vec x) { return 1.0f / (1.0f + exp_of_times(x, -1)); }
+static inline vec tanh_(vec x) { return 2.0f / (1.0f + exp_of_times(x, -2)) - 1.0f; }
 
 /* Before a loop of few rounds: unrolled, so that an array of vectors stays in registers. */
 #define UNROLL _Pragma("GCC unroll 16")
 /* Before a short loop of many rounds: on some processors a round lasts seven cycles or more, whatever it does. */
 #define FOUR_TIMES _Pragma("GCC unroll 4")
+#if VL == 8
+#define MANY_TIMES _Pragma("GCC unroll 8")
+#else
+#define MANY_TIMES FOUR_TIMES
+#endif
 
 #endif
