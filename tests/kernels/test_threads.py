@@ -7,16 +7,15 @@ import pytest
 import torch
 
 from unrolled.kernels import threads
-from unrolled.kernels.threads import in_parts, parts_of, run_parts, torchs_openmp
+from unrolled.kernels.threads import parts_of, run_parts, threads_worth, torchs_openmp
 
 COUNTS = [0, 1, 5, 64]
 
 
 @pytest.fixture(params=[1, 2, 3, 8])
 def team(request, monkeypatch):
-    """So many threads, and each is worth beginning."""
+    """So many threads."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: request.param)
-    monkeypatch.setattr(threads, "WORTH_A_THREAD", 0)
     return request.param
 
 
@@ -30,10 +29,11 @@ def either_way(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("either_way")
+@pytest.mark.usefixtures("team")
 @pytest.mark.parametrize("count", COUNTS)
-def test_every_thing_is_done_once(team, count):
+def test_every_thing_is_done_once(count):
     seen = []
-    in_parts(count, lambda first, last: seen.extend(range(first, last)), 1)
+    run_parts(parts_of(count), lambda first, last: seen.extend(range(first, last)))
     assert sorted(seen) == list(range(count))
 
 
@@ -48,11 +48,9 @@ def test_parts_cover_everything_once_and_have_the_least_size_where_there_is_enou
 
 def test_things_too_small_for_a_thread_stay_together_and_large_ones_do_not(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    parts = {}
-    for work in (0, 1, threads.WORTH_A_THREAD // 4, 2 * threads.WORTH_A_THREAD):
-        parts[work] = []
-        in_parts(8, lambda first, last, work=work: parts[work].append((first, last)), work)
-    assert [len(parts[work]) for work in parts] == [1, 1, 1, 4]
+    enough = threads.WORTH_A_THREAD
+    assert [threads_worth(8, work) for work in (0, 1, enough // 4, 2 * enough)] == [1, 1, 1, 4]
+    assert [threads_worth(count, 2 * enough) for count in (0, 1, 3, 1000)] == [1, 1, 3, 4]
 
 
 @pytest.mark.usefixtures("either_way")

@@ -13,20 +13,14 @@ from pathlib import Path
 import torch
 
 _MEMBER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
+_IN_TEAM = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
 
 WORTH_A_THREAD = 2**21  # multiplications: less is done by the time that another thread has begun
 
 
-def in_parts(count: int, run: Callable[[int, int], None], work: int) -> None:
-    """Call `run(first, last)` on parts of `count` things, a part a thread that is worth it, and wait for all of them.
-
-    Args:
-        count: number of things.
-        run: does the things from the first up to the last.
-        work: multiplications, or what takes as long, for each thing.
-    """
-    run_parts(parts_of(count, 1 + WORTH_A_THREAD // max(1, work)), run)
+def threads_worth(count: int, work: int) -> int:
+    """Return how many threads `count` things are worth that take `work` multiplications each, or as long as those."""
+    return max(1, min(count // (1 + WORTH_A_THREAD // max(1, work)), torch.get_num_threads()))
 
 
 def parts_of(count: int, least: int = 1) -> list[tuple[int, int]]:
@@ -45,6 +39,20 @@ def run_parts(parts: list[tuple[int, int]], run: Callable[[int, int], None]) -> 
         _in_torchs_threads(calls)
     else:
         _in_own_threads(calls)
+
+
+def call_in_threads(member: ctypes._CFuncPtr, argument: int, threads: int) -> None:
+    """Call a C function that takes a pointer, once in each of so many threads or of a smaller team.
+
+    No thread but the caller's needs Python for it: none waits for its lock before it begins.
+    """
+    openmp = torchs_openmp()
+    if threads < 2:
+        member(argument)
+    elif openmp is not None:
+        openmp.call_in_team(member, argument, threads, 0)
+    else:
+        _in_own_threads([partial(member, argument)] * threads)
 
 
 def _in_torchs_threads(calls: list[Callable[[], None]]) -> None:
@@ -88,6 +96,8 @@ def torchs_openmp() -> ctypes.CDLL | None:
                 openmp = ctypes.CDLL(str(path))
                 openmp.GOMP_parallel.argtypes = [_MEMBER, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
                 openmp.GOMP_parallel.restype = None
+                # the same for a function of C, which is passed as its address
+                openmp.call_in_team = _IN_TEAM(("GOMP_parallel", openmp))
                 return openmp
     return None
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unrolled.kernels.native.operands import ROWS_BY_GATES, Operands
-from unrolled.kernels.threads import in_parts
+from unrolled.kernels.native.team import cut
 
 BLOCK_NUMBERS = 2**22  # derivatives of a block: 16 MiB in float32
 
@@ -144,8 +144,6 @@ def _block_backward(kind: Operands, w: Tensor, grad_h: Tensor, *arrays: Tensor) 
     """Go back through a block of steps, each thread with its own rows; fills dh, dc and d_gates, the last arrays."""
     (T, B, H), P = grad_h.shape, arrays[-1].shape[-1]
 
-    def run(first: int, last: int) -> None:
-        scratch = kind.empty(kind.call("lstm_scratch", last - first, P))
-        kind.call("lstm_backward", T, B, H, first, last, grad_h, w, *arrays, scratch)
-
-    in_parts(B, run, T * P * H)
+    rows = cut(B, T * P * H)
+    scratch_bytes = kind.size("lstm_scratch", -(-B // rows.parts), P) * kind.dtype.itemsize if B else 0
+    kind.do("lstm_backward", rows, T, B, H, grad_h, w, *arrays, scratch_bytes=scratch_bytes)

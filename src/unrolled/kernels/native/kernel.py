@@ -20,7 +20,7 @@ from unrolled.kernels.native.gradients import DenseGradient, EmbeddedGradient, G
 from unrolled.kernels.native.library import native_library
 from unrolled.kernels.native.operands import COLUMNS_BY_GATES, Operands, operands
 from unrolled.kernels.native.softmax import native_cross_entropy
-from unrolled.kernels.threads import in_parts
+from unrolled.kernels.native.team import cut
 
 KEPT_NUMBERS = 6  # a unit, row and step, for the backward pass
 WIDEST = 64  # units to which the packed W is rounded up
@@ -123,12 +123,10 @@ class _Recurrence(torch.autograd.Function):
         h = states if kind.precision == "float32" else torch.empty(T, B, H, dtype=torch.float32)
         c, w = c_first.clone(), kind.pack(w_hh, COLUMNS_BY_GATES, H)
 
-        def run(first: int, last: int) -> None:
-            scratch = kind.empty(kind.call("lstm_scratch", last - first, kind.even(H)))
-            arrays = pre, ids, w.panels, h0_operands, gates, cells, states, h, c, scratch
-            kind.call("lstm_forward", T, B, H, first, last, *arrays)
-
-        in_parts(B, run, T * 4 * H * H)
+        rows = cut(B, T * 4 * H * H)
+        arrays = pre, ids, w.panels, h0_operands, gates, cells, states, h, c
+        scratch_bytes = kind.size("lstm_scratch", -(-B // rows.parts), kind.even(H)) * kind.dtype.itemsize if B else 0
+        kind.do("lstm_forward", rows, T, B, H, *arrays, scratch_bytes=scratch_bytes)
         ctx.save_for_backward(w_hh, h0_operands, c_first, gates, cells, states, ids, x, w_ih)
         ctx.kind, ctx.table_rows = kind, None if ids is None else source.shape[0]
         return h, kind.ungrouped_state(c, H)

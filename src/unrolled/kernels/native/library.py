@@ -9,7 +9,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-from torch import Tensor
+from unrolled.kernels.native.team import PARTS
 
 LIBRARIES = Path(__file__).parent / "libraries"
 # variant, and the processor level that it needs
@@ -38,11 +38,6 @@ def native_status() -> str:
     return f"compiled C, {Path(library._name).stem}"
 
 
-def pointer(tensor: Tensor | None) -> int | None:
-    """Return the address of a tensor's first number; null for none."""
-    return None if tensor is None else tensor.data_ptr()
-
-
 @cache
 def _open(name: str) -> ctypes.CDLL | None:
     path = LIBRARIES / f"{name}.so"
@@ -64,27 +59,21 @@ def _open(name: str) -> ctypes.CDLL | None:
 
 
 def _declare_training(library: ctypes.CDLL, kind: str) -> None:
-    """Declare the functions for operands of one kind: what each returns, and its sizes and pointers."""
-    signatures = {
-        "packed_groups": (_SIZE, [_SIZE]),
-        "packed_size": (_SIZE, [_SIZE] * 2),
-        "pack": (None, [_SIZE] * 2 + [ctypes.c_int] + [_SIZE] * 3 + [_POINTER] + [_SIZE] * 2 + [_POINTER]),
-        "operands": (None, [_SIZE] * 3 + [_POINTER] * 2),
-        "product_scratch": (_SIZE, [_SIZE]),
-        "product": (None, [_SIZE] * 4 + [_POINTER] * 5),
-        "transposed_product_scratch": (_SIZE, []),
-        "transposed_product": (None, [_SIZE] * 5 + [_POINTER, _SIZE] * 2 + [_POINTER] * 2),
-        "scatter": (None, [_SIZE] * 4 + [_POINTER] * 3),
-        "cross_entropy_logits": (_SIZE, [_SIZE]),
-        "cross_entropy_scratch": (_SIZE, [_SIZE] * 2),
-        "cross_entropy": (ctypes.c_double, [_SIZE] * 4 + [_POINTER] * 9),
-        "lstm_scratch": (_SIZE, [_SIZE] * 2),
-        "lstm_forward": (None, [_SIZE] * 5 + [_POINTER] * 10),
-        "lstm_backward": (None, [_SIZE] * 5 + [_POINTER] * 9),
-    }
-    for name, (result, arguments) in signatures.items():
+    """Declare the functions for operands of one kind: the ones that tell sizes, and parts of work for `team_member`."""
+    for name, sizes in (
+        ("packed_groups", 1),
+        ("packed_size", 2),
+        ("product_scratch", 1),
+        ("transposed_product_scratch", 0),
+        ("cross_entropy_logits", 1),
+        ("cross_entropy_scratch", 2),
+        ("lstm_scratch", 2),
+    ):
         function = getattr(library, f"{name}_{kind}")
-        function.restype, function.argtypes = result, arguments
+        function.restype, function.argtypes = _SIZE, [_SIZE] * sizes
+    for name in PARTS:
+        getattr(library, f"{name}_part_{kind}")
+    library.team_member.restype, library.team_member.argtypes = None, [_POINTER]
 
 
 def _declare_decoding(library: ctypes.CDLL) -> None:

@@ -19,6 +19,7 @@
 #include <cpuid.h>
 #endif
 
+#include "team.h"
 #include "vectors.h"
 
 #define CHUNK_ROWS 60   /* rows whose sums of one group are in the first-level cache */
@@ -32,12 +33,14 @@
 #include "recurrence.h"
 #include "dense.h"
 #include "softmax.h"
+#include "parts.h"
 #undef HALVED
 #define HALVED 1
 #include "products.h"
 #include "recurrence.h"
 #include "dense.h"
 #include "softmax.h"
+#include "parts.h"
 
 /* Floats in a vector, VL: how units are grouped. */
 size_t lstm_vector_length(void) { return VL; }

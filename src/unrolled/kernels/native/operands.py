@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.kernels.native.library import native_library, pointer
-from unrolled.kernels.threads import in_parts
+from unrolled.kernels.native.library import native_library
+from unrolled.kernels.native.team import Cut, cut, do_parts
 
 GATES = 4
 MOVED = 16  # multiplications that take as long as to move a number from one place to another
+WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns that are multiplied with one reading
 PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -50,10 +51,13 @@ class Operands:
         """VL: units of a gate that stand side by side."""
         return self.library.lstm_vector_length()
 
-    def call(self, name: str, *arguments: int | Tensor | None) -> int | float | None:
-        """Call the C function of that name for this kind; tensors are passed as pointers."""
-        plain = (pointer(a) if isinstance(a, Tensor) else a for a in arguments)
-        return getattr(self.library, f"{name}_{self.precision}")(*plain)
+    def size(self, name: str, *sizes: int) -> int:
+        """Call the C function of that name for this kind, which tells a size."""
+        return getattr(self.library, f"{name}_{self.precision}")(*sizes)
+
+    def do(self, name: str, things: Cut, *arguments: int | Tensor | None, scratch_bytes: int = 0) -> None:
+        """Do a work of the library for this kind; see `do_parts`."""
+        do_parts(self.library, name, self.precision, things, arguments, scratch_bytes)
 
     def empty(self, *shape: int) -> Tensor:
         """Return uninitialised operands."""
@@ -70,7 +74,7 @@ class Operands:
             return x
         M, K = x.shape
         out = self.empty(M, self.even(K))
-        in_parts(M, lambda first, last: self.call("operands", K, first, last, x, out), K * MOVED)
+        self.do("operands", cut(M, K * MOVED), K, x, out)
         return out
 
     def pack(self, w: Tensor, order: int = PLAIN, units: int = 0) -> Packed:
@@ -83,21 +87,18 @@ class Operands:
         """
         K, N = w.shape
         K = self.grouped_size(units) if order == ROWS_BY_GATES else K
-        panels = self.empty(self.call("packed_size", K, N))
-        run = lambda first, last: self.call("pack", K, N, order, units, first, last, w, *w.stride(), panels)  # noqa: E731
-        in_parts(self.call("packed_groups", N), run, K * GATES * self.vector_length * MOVED)
+        panels = self.empty(self.size("packed_size", K, N))
+        groups = cut(self.size("packed_groups", N), K * GATES * self.vector_length * MOVED)
+        self.do("pack", groups, K, N, order, units, w, *w.stride(), panels)
         return Packed(panels, K, self.grouped_size(units) if order == COLUMNS_BY_GATES else N)
 
     def product(self, x: Tensor, w: Packed, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
         """Return x W + bias, (M, N) in float32, for operands x (M, K'); in `out`, where it is given."""
         M = x.shape[0]
         out = torch.empty(M, w.N, dtype=torch.float32) if out is None else out
-
-        def run(first: int, last: int) -> None:
-            scratch = self.empty(self.call("product_scratch", w.K))
-            self.call("product", w.K, w.N, first, last, x, w.panels, bias, out, scratch)
-
-        in_parts(M, run, w.K * w.N)
+        scratch_bytes = self.size("product_scratch", w.K) * self.dtype.itemsize
+        rows = cut(M, w.K * w.N, WINDOW_ROWS)
+        self.do("product", rows, w.K, w.N, x, w.panels, bias, out, scratch_bytes=scratch_bytes)
         return out
 
     def zeros_by_group(self, rows: int, columns: int) -> Tensor:
@@ -107,24 +108,19 @@ class Operands:
 
     def add_transposed_product(self, out: Tensor, a: Tensor, b: Tensor, columns: int) -> None:
         """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') of so many columns."""
-        groups, K, _ = out.shape
+        groups, K, wide = out.shape
         M = a.shape[0]
-
-        def run(first: int, last: int) -> None:
-            scratch = self.empty(self.call("transposed_product_scratch"))
-            self.call(
-                "transposed_product", M, K, columns, first, last, a, a.stride(0), b, b.stride(0), out, scratch
-            )  # fmt: skip
-
+        strips = cut(groups, M * K * wide, STRIP_GROUPS)
+        sizes = a, a.stride(0), b, b.stride(0)
+        scratch_bytes = self.size("transposed_product_scratch") * self.dtype.itemsize
         if M:
-            in_parts(groups, run, M * K * GATES * self.vector_length)
+            self.do("transposed_product", strips, M, K, columns, *sizes, out, scratch_bytes=scratch_bytes)
 
     def add_scattered(self, table: Tensor, values: Tensor, ids: Tensor) -> None:
         """Add the rows of grouped operands (M, P) to the rows of the table (V, P) that their ids (M,) name."""
         M, P = values.shape
         group = GATES * self.vector_length
-        run = lambda first, last: self.call("scatter", M, P, first * group, last * group, values, ids, table)  # noqa: E731
-        in_parts(P // group, run, M * group * MOVED)
+        self.do("scatter", cut(P // group, M * group * MOVED), M, P, values, ids, table)
 
     def grouped_size(self, H: int) -> int:
         """Return P."""

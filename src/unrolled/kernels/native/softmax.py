@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.native.operands import Operands
+from unrolled.kernels.native.operands import WINDOW_ROWS, Operands
+from unrolled.kernels.native.team import cut
 from unrolled.kernels.softmax import IGNORED
-from unrolled.kernels.threads import in_parts
 
 BLOCK_NUMBERS = 2**20  # derivatives by the logits of a block, all that is kept of them
 FLOAT_BYTES = 4
-WINDOW_ROWS = 264  # as in lstm.c: a thread reads the weights once for so many tokens
 BLOCK_ROWS = 512  # tokens of a block, or a multiple: a window for each of two threads, and twice SUMMED_ROWS of lstm.c
 
 
@@ -72,12 +71,9 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
 def _cross_entropy(kind: Operands, V: int, H: int, shared: tuple[Tensor, ...]) -> float:
     """Fill dz and d_h of a block and return its nats."""
-    parts: list[tuple[int, float]] = []
-
-    def run(first: int, last: int) -> None:
-        logits = torch.empty(kind.call("cross_entropy_logits", V), dtype=torch.float32)
-        scratch = kind.empty(kind.call("cross_entropy_scratch", H, V))
-        parts.append((first, kind.call("cross_entropy", H, V, first, last, *shared, logits, scratch)))
-
-    in_parts(len(shared[0]), run, 2 * V * H)
-    return sum(nats for _, nats in sorted(parts))  # in one order, whichever thread is done first
+    rows = cut(len(shared[0]), 2 * V * H, WINDOW_ROWS)
+    nats = torch.empty(rows.parts, dtype=torch.float64)
+    scratch = kind.size("cross_entropy_scratch", H, V) * kind.dtype.itemsize
+    scratch_bytes = kind.size("cross_entropy_logits", V) * FLOAT_BYTES + scratch
+    kind.do("cross_entropy", rows, H, V, *shared, nats, scratch_bytes=scratch_bytes)
+    return sum(nats.tolist())  # in one order, whichever part is done first

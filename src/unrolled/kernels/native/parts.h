@@ -1,0 +1,42 @@
+/* The parts of each work, for `team_member`; included by `lstm.c` last, once for each kind of operands.
+ *
+ * Arguments: those of the function of the same name but first, last and scratch, in their order.
+ */
+#undef PART
+#define PART(f) void NAME(f##_part)(const team_argument *a, size_t number, size_t first, size_t last, void *scratch)
+
+PART(operands) {
+    (void)number, (void)scratch;
+    NAME(operands)(a[0].n, first, last, a[1].p, a[2].p);
+}
+PART(pack) {
+    (void)number, (void)scratch;
+    NAME(pack)(a[0].n, a[1].n, (int)a[2].n, a[3].n, first, last, a[4].p, a[5].n, a[6].n, a[7].p);
+}
+PART(product) {
+    (void)number;
+    NAME(product)(a[0].n, a[1].n, first, last, a[2].p, a[3].p, a[4].p, a[5].p, scratch);
+}
+PART(transposed_product) {
+    (void)number;
+    NAME(transposed_product)(a[0].n, a[1].n, a[2].n, first, last, a[3].p, a[4].n, a[5].p, a[6].n, a[7].p, scratch);
+}
+PART(scatter) { /* of groups of columns */
+    (void)number, (void)scratch;
+    NAME(scatter)(a[0].n, a[1].n, first * GROUP, last * GROUP, a[2].p, a[3].p, a[4].p);
+}
+PART(cross_entropy) { /* and at the end an array for the nats of each part */
+    float *logits = scratch;
+    ((double *)a[9].p)[number] = NAME(cross_entropy)(a[0].n, a[1].n, first, last, a[2].p, a[3].p, a[4].p, a[5].p, a[6].p, a[7].p,
+                                                     a[8].p, logits, (operand *)(logits + NAME(cross_entropy_logits)(a[1].n)));
+}
+PART(lstm_forward) {
+    (void)number;
+    NAME(lstm_forward)(a[0].n, a[1].n, a[2].n, first, last, a[3].p, a[4].p, a[5].p, a[6].p, a[7].p, a[8].p, a[9].p, a[10].p,
+                       a[11].p, scratch);
+}
+PART(lstm_backward) {
+    (void)number;
+    NAME(lstm_backward)(a[0].n, a[1].n, a[2].n, first, last, a[3].p, a[4].p, a[5].p, a[6].p, a[7].p, a[8].p, a[9].p, a[10].p,
+                        scratch);
+}
