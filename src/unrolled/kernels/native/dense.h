@@ -110,19 +110,36 @@ void NAME(product)(size_t K, size_t N, size_t first, size_t last, const operand 
     }
 }
 
+/* TILE_ROWS numbers of one row beside each other or, of two rows, each beside that of the other. */
+static inline void NAME(lay_tile)(const operand *row, const operand *second, operand *out) {
+#if HALVED
+    size_t c = 0;
+#if defined(__SSE2__)
+    for (; c + 4 <= TILE_ROWS; c += 4)
+        _mm_storeu_si128((__m128i *)(out + 2 * c), _mm_unpacklo_epi16(_mm_loadl_epi64((const __m128i *)(row + c)),
+                                                                      _mm_loadl_epi64((const __m128i *)(second + c))));
+#endif
+    for (; c < TILE_ROWS; c++) out[2 * c] = row[c], out[2 * c + 1] = second[c];
+#else
+    (void)second;
+    memcpy(out, row, TILE_ROWS * sizeof *row);
+#endif
+}
+
 /* The first `count` columns of x (K, stride) as packed rows. */
 static void NAME(pack_columns)(size_t count, size_t K, const operand *x, size_t stride, operand *packed) {
     size_t tiles = (count + TILE_ROWS - 1) / TILE_ROWS;
     for (size_t tile = 0, m = 0; tile < tiles; tile++) {
         size_t height = count * (tile + 1) / tiles - m;
         for (size_t k = 0; k < K; k += PAIR, packed += PAIR * TILE_ROWS) {
-            if (PAIR == 1 && height == TILE_ROWS) {
-                memcpy(packed, x + k * stride + m, TILE_ROWS * sizeof *x);
+            const operand *row = x + k * stride + m;
+            if (height == TILE_ROWS && k + PAIR <= K) {
+                NAME(lay_tile)(row, row + stride, packed);
                 continue;
             }
             for (size_t c = 0; c < TILE_ROWS; c++)
                 for (size_t pair = 0; pair < PAIR; pair++)
-                    packed[c * PAIR + pair] = k + pair < K ? x[(k + pair) * stride + m + (c < height ? c : 0)] : 0;
+                    packed[c * PAIR + pair] = k + pair < K ? row[pair * stride + (c < height ? c : 0)] : 0;
         }
         m += height;
     }
