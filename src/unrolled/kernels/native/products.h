@@ -61,7 +61,7 @@ static inline vec half_of_pairs(uvec pairs, int odd) { return (vec)(odd ? pairs 
 static inline vec widened(words w) { return (vec)(__builtin_convertvector(w, uvec) << 16); }
 
 /* out[k * TILE_ROWS + r] = row[r][k], k < count. */
-static void lay_side_by_side(size_t count, const unaligned_pair *const row[TILE_ROWS], uint32_t *out) {
+static void lay_side_by_side(size_t count, const unaligned_pair *const row[TILE_ROWS], unaligned_pair *out) {
     size_t k = 0;
 #if defined(__SSE2__)
     for (; k + 4 <= count; k += 4) /* four rows' next four numbers, turned; two rows' at the end */
@@ -69,7 +69,7 @@ static void lay_side_by_side(size_t count, const unaligned_pair *const row[TILE_
             __m128i a = _mm_loadu_si128((const __m128i *)(row[r] + k));
             __m128i b = _mm_loadu_si128((const __m128i *)(row[r + 1] + k));
             __m128i ab = _mm_unpacklo_epi32(a, b), ab_on = _mm_unpackhi_epi32(a, b);
-            uint32_t *at = out + k * TILE_ROWS + r;
+            unaligned_pair *at = out + k * TILE_ROWS + r;
             if (r + 4 > TILE_ROWS) {
                 _mm_storel_epi64((__m128i *)at, ab);
                 _mm_storeh_pd((double *)(at + TILE_ROWS), _mm_castsi128_pd(ab));
@@ -193,7 +193,7 @@ static void NAME(pack_rows)(size_t rows, size_t K, const operand *x, size_t stri
         size_t height = rows * (tile + 1) / tiles - m;
         const unaligned_pair *row[TILE_ROWS];
         for (size_t r = 0; r < TILE_ROWS; r++) row[r] = (const unaligned_pair *)(x + (m + (r < height ? r : 0)) * stride);
-        lay_side_by_side(count, row, (uint32_t *)packed + tile * count * TILE_ROWS);
+        lay_side_by_side(count, row, (unaligned_pair *)packed + tile * count * TILE_ROWS);
         m += height;
     }
 }

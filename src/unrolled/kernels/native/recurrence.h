@@ -47,7 +47,7 @@ void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last,
                     for (int j = 0; j < 4; j++) a[m][j] = load(p + j * VL);
                 }
                 size_t next_t = step + 1 < groups ? t : t + 1, next_group = NAME(next_group)(group, groups, t % 2);
-                if (next_t < T)
+                if (next_t < T) /* the rows that the next group begins with come nearer during the product */
                     for (size_t m = 0; m < rows; m++) {
                         size_t token = next_t * B + r + m;
                         const float *p = source + ((ids ? (size_t)ids[token] : token) * groups + next_group) * 4 * VL;
