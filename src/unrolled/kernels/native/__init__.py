@@ -1,6 +1,7 @@
 """The recurrence in plain C.
 
-`lstm.c` is the code, `build` compiles it, `library` finds and calls it, `kernel` is its place in autograd's graph.
+`lstm.c` is the code, `build` compiles it, `library` finds it, `team` shares its work between threads, `operands` gives
+it tensors, `kernel` is its place in autograd's graph.
 """
 
 from unrolled.kernels.native.kernel import NativeKernel

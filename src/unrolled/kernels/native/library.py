@@ -71,7 +71,7 @@ def _declare_training(library: ctypes.CDLL, kind: str) -> None:
     ):
         function = getattr(library, f"{name}_{kind}")
         function.restype, function.argtypes = _SIZE, [_SIZE] * sizes
-    for name in PARTS:
+    for name in PARTS:  # never called from here, but a library that lacks one is another version's
         getattr(library, f"{name}_part_{kind}")
     library.team_member.restype, library.team_member.argtypes = None, [_POINTER]
 

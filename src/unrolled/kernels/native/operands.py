@@ -111,10 +111,10 @@ class Operands:
         groups, K, wide = out.shape
         M = a.shape[0]
         strips = cut(groups, M * K * wide, STRIP_GROUPS)
-        sizes = a, a.stride(0), b, b.stride(0)
+        factors = a, a.stride(0), b, b.stride(0)
         scratch_bytes = self.size("transposed_product_scratch") * self.dtype.itemsize
         if M:
-            self.do("transposed_product", strips, M, K, columns, *sizes, out, scratch_bytes=scratch_bytes)
+            self.do("transposed_product", strips, M, K, columns, *factors, out, scratch_bytes=scratch_bytes)
 
     def add_scattered(self, table: Tensor, values: Tensor, ids: Tensor) -> None:
         """Add the rows of grouped operands (M, P) to the rows of the table (V, P) that their ids (M,) name."""
