@@ -12,13 +12,14 @@ void KIND(product)(size_t K, size_t N, size_t first, size_t last, const OPERAND 
                    float *out, OPERAND *scratch);
 size_t KIND(transposed_product_scratch)(void);
 void KIND(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, const OPERAND *a, size_t a_width,
-                              const OPERAND *b, size_t b_width, float *out, OPERAND *scratch);
-void KIND(scatter)(size_t M, size_t N, size_t first, size_t last, const OPERAND *values, const int64_t *ids, float *table);
+                              const OPERAND *b, size_t b_width, const int64_t *ids, float *sums, float *out, OPERAND *scratch);
+void KIND(side_by_side)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *by_group,
+                        float share, float *out);
 size_t KIND(cross_entropy_logits)(size_t V);
 size_t KIND(cross_entropy_scratch)(size_t H, size_t V);
 double KIND(cross_entropy)(size_t H, size_t V, size_t first, size_t last, const OPERAND *h, const OPERAND *packed,
-                           const OPERAND *packed_back, const float *bias, const int64_t *targets, OPERAND *dz, float *d_h,
-                           float *logits, OPERAND *scratch);
+                           const OPERAND *packed_back, const float *bias, const int64_t *targets, float share, OPERAND *dz,
+                           float *d_h, float *d_bias, float *logits, OPERAND *scratch);
 size_t KIND(lstm_scratch)(size_t rows, size_t width);
 void KIND(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last, const float *source, const int64_t *ids,
                         const OPERAND *packed, const OPERAND *h0, OPERAND *gates, OPERAND *cells, OPERAND *states, float *h,
@@ -128,6 +129,8 @@ typedef struct {
     const float *bias;
     const int64_t *ids;
     OPERAND *dz;
+    float *sums; /* (V, N): rows of `other` summed up by id */
+    int order;
     float *out;
 } KIND(window);
 
@@ -140,32 +143,35 @@ static void KIND(run_product)(const void *work, size_t first, size_t last) {
 static void KIND(run_transposed)(const void *work, size_t first, size_t last) {
     const KIND(window) *p = work;
     OPERAND *scratch = room(KIND(transposed_product_scratch)() * sizeof(OPERAND));
-    KIND(transposed_product)(p->M, p->K, p->N, first, last, p->x, KIND(wide)(p->K), p->other, KIND(wide)(p->N), p->out, scratch);
+    KIND(transposed_product)(p->M, p->K, p->N, first, last, p->x, KIND(wide)(p->K), p->other, KIND(wide)(p->N), p->ids,
+                             p->sums, p->out, scratch);
     free(scratch);
 }
-static void KIND(run_scatter)(const void *work, size_t first, size_t last) {
+static void KIND(run_side_by_side)(const void *work, size_t first, size_t last) {
     const KIND(window) *p = work;
-    KIND(scatter)(p->M, p->N, first, last, p->other, p->ids, p->out);
+    KIND(side_by_side)(p->K, p->N, p->order, p->order ? p->N / 4 : 0, first, last, p->bias, 0.5f, p->out);
 }
 static void KIND(run_cross_entropy)(const void *work, size_t first, size_t last) {
     const KIND(window) *p = work;
-    float *logits = blank(KIND(cross_entropy_logits)(p->N));
+    float *logits = blank(KIND(cross_entropy_logits)(p->N)), *d_bias = blank(p->N); /* each part has its own */
     OPERAND *scratch = room(KIND(cross_entropy_scratch)(p->K, p->N) * sizeof(OPERAND));
-    double nats = KIND(cross_entropy)(p->K, p->N, first, last, p->x, p->packed, p->packed_back, p->bias, p->ids, p->dz, p->out,
-                                      logits, scratch);
+    double nats = KIND(cross_entropy)(p->K, p->N, first, last, p->x, p->packed, p->packed_back, p->bias, p->ids, 0.5f, p->dz,
+                                      p->out, d_bias, logits, scratch);
     if (!(nats >= 0)) exit(2);
-    free(logits), free(scratch);
+    free(logits), free(scratch), free(d_bias);
 }
 
-/* The same work whole and in parts of `count` things; `size` floats of results must be equal. */
+/* The same work whole and in parts of `count` things; `size` floats of results must be equal, and `summed` floats of sums. */
 static void KIND(compare)(void (*run)(const void *, size_t, size_t), KIND(window) work, size_t count, size_t size,
-                          const char *what) {
+                          size_t summed, const char *what) {
     KIND(window) split = work;
     work.out = blank(size), split.out = blank(size);
+    if (summed) work.sums = blank(summed), split.sums = blank(summed);
     run(&work, 0, count);
     in_parts(run, &split, count);
     must_equal(work.out, split.out, size * sizeof(float), what);
-    free(work.out), free(split.out);
+    if (summed) must_equal(work.sums, split.sums, summed * sizeof(float), what);
+    free(work.out), free(split.out), free(work.sums), free(split.sums);
 }
 
 static void KIND(fuzz_window)(void) {
@@ -173,20 +179,24 @@ static void KIND(fuzz_window)(void) {
     size_t M = large == 0 ? 200 + below(200) : size_up_to(large > 2 ? 70 : 20);
     size_t K = large == 0 ? 200 + below(200) : large == 1 ? 1000 + below(100) : size_up_to(large > 2 ? 70 : 20);
     size_t N = large == 2 ? 1000 + below(100) : size_up_to(large == 1 ? 20 : 150);
-    size_t group = 4 * lstm_vector_length(), groups = (N + group - 1) / group, columns = 4 * size_up_to(20);
-    OPERAND *x = KIND(noisy)(M, K), *other = KIND(noisy)(M, N), *values = KIND(noisy)(M, columns);
+    size_t group = 4 * lstm_vector_length(), groups = (N + group - 1) / group, units = size_up_to(50), V = size_up_to(50);
+    OPERAND *x = KIND(noisy)(M, K), *other = KIND(noisy)(M, N);
     OPERAND *packed = KIND(packed_noise)(K, N, 0, 0), *packed_back = KIND(packed_noise)(N, K, 0, 0);
     OPERAND *dz = KIND(kept)(M * KIND(wide)(N));
-    float *bias = noise(N);
-    int64_t *ids = some_ids(M, N);
-    if (below(2)) ids[below(M)] = -100;
-    KIND(window) work = {M, K, N, x, packed, packed_back, other, below(4) ? bias : NULL, ids, dz, NULL};
-    KIND(compare)(KIND(run_product), work, M, M * N, "products");
-    KIND(compare)(KIND(run_transposed), work, groups, groups * K * group, "transposed products");
+    size_t unit_groups = (4 * units + group - 1) / group;
+    float *bias = noise(N), *by_group = noise((groups > unit_groups ? groups : unit_groups) * K * group);
+    int64_t *targets = some_ids(M, N), *ids = some_ids(M, V);
+    if (below(2)) targets[below(M)] = -100;
+    KIND(window) work = {M, K, N, x, packed, packed_back, other, below(4) ? bias : NULL, targets, dz, NULL, 0, NULL};
+    KIND(compare)(KIND(run_product), work, M, M * N, 0, "products");
     work.bias = bias;
-    KIND(compare)(KIND(run_cross_entropy), work, M, M * K, "derivatives of the cross-entropy");
-    for (size_t i = 0; i < M; i++) ids[i] = (int64_t)below(N);
-    KIND(window) sums = {M, K, columns, x, NULL, NULL, values, NULL, ids, NULL, NULL};
-    KIND(compare)(KIND(run_scatter), sums, columns, N * columns, "scattered rows");
-    free(x), free(other), free(values), free(packed), free(packed_back), free(dz), free(bias), free(ids);
+    KIND(compare)(KIND(run_cross_entropy), work, M, M * K, 0, "derivatives of the cross-entropy");
+    work.ids = below(2) ? ids : NULL;
+    size_t summed = below(2) ? (work.ids ? V : 1) * N : 0;
+    KIND(compare)(KIND(run_transposed), work, groups, groups * K * group, summed, "transposed products");
+    work.bias = by_group;
+    KIND(compare)(KIND(run_side_by_side), work, K, K * N, 0, "sums side by side");
+    work.N = 4 * units, work.order = 1;
+    KIND(compare)(KIND(run_side_by_side), work, K, K * 4 * units, 0, "sums of gates side by side");
+    free(x), free(other), free(packed), free(packed_back), free(dz), free(bias), free(by_group), free(targets), free(ids);
 }

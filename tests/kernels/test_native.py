@@ -175,17 +175,18 @@ def test_an_input_and_its_weights_get_their_gradients(every_variant, is_embedded
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 2e-6), ("bfloat16", 0.01)])
 @pytest.mark.parametrize(("N", "H", "V"), [(1, 1, 1), (23, 5, 7), (700, 21, 90), (250, 33, 3001)])
-def test_the_softmax_end_equals_separate_steps_in_float64(every_variant, precision, allowed, N, H, V):
+@pytest.mark.parametrize(("share", "scale"), [(1.0, 3.0), (0.3, 1.0)])
+def test_the_softmax_end_equals_separate_steps_in_float64(every_variant, precision, allowed, N, H, V, share, scale):
     g = torch.Generator().manual_seed(4)
     leaves = [torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((N, H), (V, H), (V,))]
     targets = torch.randint(V, (N,), generator=g)
     targets[::3] = softmax.IGNORED if N > 1 else 0
     exact = [leaf.clone().requires_grad_() for leaf in leaves]
-    expected = functional.cross_entropy(functional.linear(*exact), targets, reduction="sum")
+    expected = share * functional.cross_entropy(functional.linear(*exact), targets, reduction="sum")
     ours = [leaf.float().requires_grad_() for leaf in leaves]
-    loss = NativeKernel(precision).summed_cross_entropy(*ours, targets)
+    loss = NativeKernel(precision).summed_cross_entropy(*ours, targets, share)
     assert abs(loss.item() - expected.item()) <= allowed * (expected.item() + 1e-3)
-    derivatives = torch.autograd.grad(3 * loss, ours), torch.autograd.grad(3 * expected, exact)
+    derivatives = torch.autograd.grad(scale * loss, ours), torch.autograd.grad(scale * expected, exact)
     for one, other in zip(*derivatives, strict=True):
         assert (one - other).norm() < allowed * (other.norm() + 1e-3)
 
@@ -443,7 +444,9 @@ def test_the_nats_are_summed_in_the_order_of_the_parts(monkeypatch):
     kind = SimpleNamespace(size=lambda name, *sizes: 1, dtype=torch.float32)
     kind.do = lambda name, things, *arguments, scratch_bytes: arguments[-1].copy_(nats)
     monkeypatch.setattr(native_softmax, "cut", lambda count, work, most: Cut(count, 4, 2))
-    assert native_softmax._cross_entropy(kind, 11, 6, (torch.zeros(4, 6),)) == ((1e16 + 1.0) - 1e16) + 1.0
+    assert (
+        native_softmax._cross_entropy(kind, 11, 6, (torch.zeros(4, 6),), torch.zeros(11)) == ((1e16 + 1.0) - 1e16) + 1.0
+    )
 
 
 @pytest.mark.parametrize(

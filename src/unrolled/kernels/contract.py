@@ -118,7 +118,9 @@ class Kernel(Protocol):
         """
         ...
 
-    def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def summed_cross_entropy(
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+    ) -> Tensor:
         """Return the summed cross-entropy in nats, a scalar: output layer and softmax in one.
 
         Args:
@@ -126,6 +128,8 @@ class Kernel(Protocol):
             weight: of the output layer, (V, H).
             bias: of the output layer, (V,).
             targets: tokens (N,), or `unrolled.kernels.softmax.IGNORED`.
+            share: what a nat counts: the sum is multiplied by it. With 1 / N the result is the mean, and nothing is
+                left to scale on the way back.
         """
         ...
 

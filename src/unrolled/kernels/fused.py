@@ -54,9 +54,11 @@ class FusedKernel:
             h, c_last = _Recurrence.apply(inputs.values, None, w_hh, h0, c0)
         return h, h[-1], c_last
 
-    def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def summed_cross_entropy(
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+    ) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
-        return summed_cross_entropy(h, weight, bias, targets)
+        return summed_cross_entropy(h, weight, bias, targets, share)
 
 
 class _Recurrence(torch.autograd.Function):

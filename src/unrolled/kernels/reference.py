@@ -51,6 +51,8 @@ class ReferenceKernel:
             outputs.append(h)
         return torch.stack(outputs), h, c
 
-    def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def summed_cross_entropy(
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+    ) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
-        return summed_cross_entropy(h, weight, bias, targets)
+        return summed_cross_entropy(h, weight, bias, targets, share)

@@ -109,12 +109,20 @@ class LanguageModel(nn.Module):
         return functional.linear(h, self.output_matrix, self.output_bias)
 
     def loss_nats(
-        self, inputs: Tensor, targets: Tensor, state: State | None = None, generator: torch.Generator | None = None
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        state: State | None = None,
+        generator: torch.Generator | None = None,
+        share: float = 1.0,
     ) -> tuple[Tensor, State]:
-        """Return the summed cross-entropy in nats of targets (B, T) after inputs (B, T), and the new state."""
+        """Return the summed cross-entropy in nats of targets (B, T) after inputs (B, T), and the new state.
+
+        The sum is multiplied by `share`, what a nat counts: 1 / (B T) makes it the mean.
+        """
         h, state = self.hidden(inputs.t(), state, generator)
         end = self.output_matrix, self.output_bias, targets.t().flatten()
-        return self.kernel.summed_cross_entropy(h.flatten(0, 1), *end), state
+        return self.kernel.summed_cross_entropy(h.flatten(0, 1), *end, share), state
 
     def parameter_count(self) -> int:
         """Return the number of trained numbers."""

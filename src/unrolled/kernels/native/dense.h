@@ -23,9 +23,18 @@ static size_t NAME(span)(size_t at, size_t most, int by_gates, size_t units, siz
 static inline void NAME(cut_tile)(size_t rows, size_t columns, const float *w, size_t down, size_t across, float tile[VL][VL]) {
     if (rows == VL && columns == VL && across == 1) {
         for (size_t k = 0; k < VL; k++) memcpy(tile[k], w + k * down, sizeof tile[k]);
+#if defined(__SSE2__)
     } else if (rows == VL && columns == VL && down == 1) {
-        for (size_t v = 0; v < VL; v++)
-            for (size_t k = 0; k < VL; k++) tile[k][v] = w[v * across + k];
+        for (size_t v = 0; v < VL; v += 4)
+            for (size_t k = 0; k < VL; k += 4) { /* four by four, turned */
+                const float *from = w + v * across + k;
+                __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + across);
+                __m128 c = _mm_loadu_ps(from + 2 * across), d = _mm_loadu_ps(from + 3 * across);
+                _MM_TRANSPOSE4_PS(a, b, c, d);
+                _mm_storeu_ps(tile[k] + v, a), _mm_storeu_ps(tile[k + 1] + v, b);
+                _mm_storeu_ps(tile[k + 2] + v, c), _mm_storeu_ps(tile[k + 3] + v, d);
+            }
+#endif
     } else {
         memset(tile, 0, VL * sizeof *tile);
         for (size_t k = 0; k < rows; k++)
@@ -39,29 +48,28 @@ static inline void NAME(cut_tile)(size_t rows, size_t columns, const float *w, s
 void NAME(pack)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *w, size_t down,
                 size_t across, operand *packed) {
     float tile[VL][VL];
-    packed += first * NAME(group_size)(K);
-    for (size_t vector = first * 4; vector < last * 4; vector += 4)
-        for (size_t k = 0; k < K; k += BLOCK_K)
-            for (size_t half = 0; half < 2; half++) {
-                size_t depth = NAME(even)(K - k < BLOCK_K ? K - k : BLOCK_K);
-                for (size_t r = 0; r < depth; r += VL)
-                    for (size_t j = 0; j < PANEL; j++) {
-                        size_t row, column, height = depth - r < VL ? depth - r : VL, n = (vector + half * PANEL + j) * VL;
-                        size_t columns = NAME(span)(n, N, order == COLUMNS_BY_GATES, units, &column);
-                        size_t rows = NAME(span)(k + r, K, order == ROWS_BY_GATES, units, &row);
-                        int is_there = rows && columns;
-                        NAME(cut_tile)(rows, columns, is_there ? w + row * down + column * across : w, down, across, tile);
-                        for (size_t i = 0; i < height; i += PAIR) {
-                            operand *out = packed + ((r + i) * PANEL + j * PAIR) * VL;
+    for (size_t block = 0; block < K; block += BLOCK_K) {
+        size_t depth = NAME(even)(K - block < BLOCK_K ? K - block : BLOCK_K);
+        for (size_t vector = first * 4; vector < last * 4; vector++) {
+            size_t column, columns = NAME(span)(vector * VL, N, order == COLUMNS_BY_GATES, units, &column);
+            operand *out = packed + vector / 4 * NAME(group_size)(K) + block * GROUP;
+            out += vector % 4 / PANEL * depth * PANEL * VL + vector % PANEL * PAIR * VL;
+            for (size_t r = 0; r < depth; r += VL) {
+                size_t row, rows = NAME(span)(block + r, K, order == ROWS_BY_GATES, units, &row);
+                const float *from = rows && columns ? w + row * down + column * across : w;
+                if (down == 1)
+                    for (size_t v = 0; v < columns; v++) __builtin_prefetch(from + v * across + COLUMNS_AHEAD);
+                NAME(cut_tile)(rows, columns, from, down, across, tile);
+                for (size_t i = 0; i < VL && r + i < depth; i += PAIR, out += PANEL * VL * PAIR) {
 #if HALVED
-                            *(unaligned_pairs *)out = rounded_bits(load(tile[i])) | rounded_bits(load(tile[i + 1])) << 16;
+                    *(unaligned_pairs *)out = rounded_bits(load(tile[i])) | rounded_bits(load(tile[i + 1])) << 16;
 #else
-                            store(out, load(tile[i]));
+                    store(out, load(tile[i]));
 #endif
-                        }
-                    }
-                packed += depth * PANEL * VL;
+                }
             }
+        }
+    }
 }
 
 /* Rows [first, last) of x (M, K) as operands (M, K'), K' = K made even, the number beyond K zero. */
@@ -126,22 +134,26 @@ static inline void NAME(lay_tile)(const operand *row, const operand *second, ope
 #endif
 }
 
-/* The first `count` columns of x (K, stride) as packed rows. */
+/* The first `count` columns of x (K, stride) as packed rows; few rows at a time, which then are in the first-level cache. */
 static void NAME(pack_columns)(size_t count, size_t K, const operand *x, size_t stride, operand *packed) {
-    size_t tiles = (count + TILE_ROWS - 1) / TILE_ROWS;
-    for (size_t tile = 0, m = 0; tile < tiles; tile++) {
-        size_t height = count * (tile + 1) / tiles - m;
-        for (size_t k = 0; k < K; k += PAIR, packed += PAIR * TILE_ROWS) {
-            const operand *row = x + k * stride + m;
-            if (height == TILE_ROWS && k + PAIR <= K) {
-                NAME(lay_tile)(row, row + stride, packed);
-                continue;
+    size_t tiles = (count + TILE_ROWS - 1) / TILE_ROWS, tile_size = TILE_ROWS * NAME(even)(K);
+    for (size_t begin = 0; begin < K; begin += ROWS_AT_A_TIME) {
+        size_t end = K - begin < ROWS_AT_A_TIME ? K : begin + ROWS_AT_A_TIME;
+        for (size_t tile = 0, m = 0; tile < tiles; tile++) {
+            size_t height = count * (tile + 1) / tiles - m;
+            operand *out = packed + tile * tile_size + begin * TILE_ROWS;
+            for (size_t k = begin; k < end; k += PAIR, out += PAIR * TILE_ROWS) {
+                const operand *row = x + k * stride + m;
+                if (height == TILE_ROWS && k + PAIR <= K) {
+                    NAME(lay_tile)(row, row + stride, out);
+                    continue;
+                }
+                for (size_t c = 0; c < TILE_ROWS; c++)
+                    for (size_t pair = 0; pair < PAIR; pair++)
+                        out[c * PAIR + pair] = k + pair < K ? row[pair * stride + (c < height ? c : 0)] : 0;
             }
-            for (size_t c = 0; c < TILE_ROWS; c++)
-                for (size_t pair = 0; pair < PAIR; pair++)
-                    packed[c * PAIR + pair] = k + pair < K ? row[pair * stride + (c < height ? c : 0)] : 0;
+            m += height;
         }
-        m += height;
     }
 }
 
@@ -159,20 +171,32 @@ static inline void NAME(lay_row)(const operand *x, const operand *second, operan
     }
 }
 
-/* Columns of x (K, stride), `columns` of them, as a packed matrix; zeros beyond the last. Row by row, as they lie. */
-static void NAME(pack_strip)(size_t K, size_t columns, const operand *x, size_t stride, operand *packed) {
+/* sums (count,) += x (count,). */
+static inline void NAME(add_row)(size_t count, const operand *x, float *sums) {
+    for (size_t n = 0; n < count; n += VL)
+        store_edge(sums + n, load_edge(sums + n, count - n) + NAME(load)(x + n, count - n), count - n);
+}
+
+/* Columns of x (K, stride), `columns` of them, as a packed matrix; zeros beyond the last. Row by row, as they lie; on the way
+ * each is added to the row of sums (, N) that its id names, see `transposed_product`. */
+static void NAME(pack_strip)(size_t K, size_t columns, const operand *x, size_t stride, const int64_t *ids, float *sums,
+                             size_t N, operand *packed) {
     const size_t wide = PANEL * VL;
     for (size_t k = 0; k < K; k += PAIR) {
         size_t block = k / BLOCK_K * BLOCK_K, depth = NAME(even)(K - block < BLOCK_K ? K - block : BLOCK_K);
         for (size_t n = 0, half = 0; n < (columns + GROUP - 1) / GROUP * GROUP; n += wide, half++) {
             operand *out = packed + half / 2 * NAME(group_size)(K) + block * GROUP + (half % 2 * depth + k - block) * wide;
             const operand *row = x + k * stride + n;
-            if (n + wide <= columns && k + PAIR <= K) {
+            size_t count = columns < n ? 0 : columns - n < wide ? columns - n : wide;
+            for (size_t pair = 0; pair < PAIR && k + pair < K; pair++) {
+                __builtin_prefetch(row + (pair + ROWS_AHEAD) * stride);
+                if (sums) NAME(add_row)(count, row + pair * stride, sums + (ids ? (size_t)ids[k + pair] : 0) * N + n);
+            }
+            if (count == wide && k + PAIR <= K) {
                 NAME(lay_row)(row, row + stride, out);
                 continue;
             }
             operand edges[2][PANEL * VL] = {{0}};
-            size_t count = columns < n ? 0 : columns - n < wide ? columns - n : wide;
             for (size_t pair = 0; pair < PAIR && k + pair < K; pair++)
                 if (count) memcpy(edges[pair], row + pair * stride, count * sizeof(operand));
             NAME(lay_row)(edges[0], edges[1], out);
@@ -187,9 +211,10 @@ size_t NAME(transposed_product_scratch)(void) {
 
 /* Groups [first, last) of out += a^T b, sums over R rows; out: (groups, K, GROUP), the columns of each group together.
  * a: (R, a_width), its first K numbers; b: (R, b_width), its first N.
+ * On the way, unless sums (, N) is null: sums[ids[r]] += b[r]; where ids is null, sums[0] += b[r].
  * Blocks of rows: the columns of b become panels, and then, a window of them at a time, those of a packed rows. */
 void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, const operand *a, size_t a_width,
-                              const operand *b, size_t b_width, float *out, operand *scratch) {
+                              const operand *b, size_t b_width, const int64_t *ids, float *sums, float *out, operand *scratch) {
     size_t windows = (K + WINDOW_ROWS - 1) / WINDOW_ROWS;
     operand *strip = scratch + NAME(rows_size)(WINDOW_ROWS, SUMMED_ROWS);
     for (size_t r = 0; r < R; r += SUMMED_ROWS)
@@ -197,7 +222,8 @@ void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
             size_t depth = R - r < SUMMED_ROWS ? R - r : SUMMED_ROWS;
             size_t groups = last - begin < STRIP_GROUPS ? last - begin : STRIP_GROUPS;
             size_t n = begin * GROUP, columns = N - n < groups * GROUP ? N - n : groups * GROUP;
-            NAME(pack_strip)(depth, columns, b + r * b_width + n, b_width, strip);
+            NAME(pack_strip)(depth, columns, b + r * b_width + n, b_width, ids ? ids + r : NULL, sums ? sums + n : NULL, N,
+                             strip);
             for (size_t window = 0, k = 0; window < windows; window++) {
                 size_t rows = K * (window + 1) / windows - k;
                 NAME(pack_columns)(rows, depth, a + r * a_width + k, a_width, scratch);
@@ -210,11 +236,15 @@ void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
         }
 }
 
-/* Columns [first, last) of table (V, N): the rows of values (M, N) that share an id are added to its row. */
-void NAME(scatter)(size_t M, size_t N, size_t first, size_t last, const operand *values, const int64_t *ids, float *table) {
-    for (size_t r = 0; r < M; r++)
-        for (size_t n = first; n < last; n += VL) {
-            float *at = table + (size_t)ids[r] * N + n;
-            store_edge(at, load_edge(at, last - n) + NAME(load)(values + r * N + n, last - n), last - n);
+/* Rows [first, last) of out (K, N) = share * by_group, such sums; few rows of each group at a time, which lie together.
+ * order: PLAIN, or COLUMNS_BY_GATES where the columns are grouped gates of `units` units: in `out`, gate after gate. */
+void NAME(side_by_side)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *by_group,
+                        float share, float *out) {
+    for (size_t begin = first; begin < last; begin += ROWS_AT_A_TIME)
+        for (size_t vector = 0; vector < NAME(packed_groups)(N) * 4; vector++) {
+            size_t column, columns = NAME(span)(vector * VL, N, order == COLUMNS_BY_GATES, units, &column);
+            const float *from = by_group + vector / 4 * K * GROUP + vector % 4 * VL;
+            for (size_t r = begin; columns && r < last && r < begin + ROWS_AT_A_TIME; r++)
+                store_edge(out + r * N + column, share * load(from + r * GROUP), columns);
         }
 }

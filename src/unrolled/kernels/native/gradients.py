@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unrolled.kernels.native.operands import ROWS_BY_GATES, Operands
+from unrolled.kernels.native.operands import COLUMNS_BY_GATES, ROWS_BY_GATES, Operands
 from unrolled.kernels.native.team import cut
 
 BLOCK_NUMBERS = 2**22  # derivatives of a block: 16 MiB in float32
@@ -21,6 +21,9 @@ BLOCK_NUMBERS = 2**22  # derivatives of a block: 16 MiB in float32
 
 class SourceGradient(Protocol):
     """Sums up the derivatives by what the pre-activations came from."""
+
+    ids: Tensor | None  # (T, B): the derivatives are summed up by token
+    sums: Tensor | None  # (V, P): those sums; the recurrent weights' product, which reads the same numbers, makes them
 
     def add(self, block: slice, d_gates: Tensor) -> None:
         """Take the derivatives (steps * B, P) of a block of steps."""
@@ -34,62 +37,63 @@ class TableGradient:
 
     def __init__(self, kind: Operands, ids: Tensor, rows: int, H: int) -> None:
         self.kind, self.ids, self.H = kind, ids, H
-        self.table = torch.zeros(rows, kind.grouped_size(H), dtype=torch.float32)
+        self.sums = torch.zeros(rows, kind.grouped_size(H), dtype=torch.float32)
 
     def add(self, block: slice, d_gates: Tensor) -> None:
         """See `SourceGradient`."""
-        self.kind.add_scattered(self.table, d_gates, self.ids[block].flatten())
 
     def result(self) -> tuple[Tensor, None, None]:
         """See `SourceGradient`."""
-        return self.kind.ungrouped(self.table, self.H), None, None
+        return self.kind.ungrouped(self.sums, self.H), None, None
 
 
 class DenseGradient:
     """By an input (T, B, I), its weights and the bias."""
+
+    ids = sums = None
 
     def __init__(self, kind: Operands, x: Tensor, w_ih: Tensor, T: int, B: int) -> None:
         self.kind, self.x, self.T, self.B, self.H = kind, x, T, B, w_ih.shape[1] // 4
         self.w = kind.pack(w_ih.t(), ROWS_BY_GATES, self.H)
         self.d_x = torch.empty(x.shape[0], w_ih.shape[0], dtype=torch.float32)
         self.d_w_ih = kind.zeros_by_group(w_ih.shape[0], self.w.K)
-        self.d_bias = torch.zeros(self.w.K, dtype=torch.float32)
+        self.d_bias = torch.zeros(1, self.w.K, dtype=torch.float32)
 
     def add(self, block: slice, d_gates: Tensor) -> None:
         """See `SourceGradient`."""
         rows = slice(block.start * self.B, block.stop * self.B)
         self.kind.product(d_gates, self.w, out=self.d_x[rows])
-        self.kind.add_transposed_product(self.d_w_ih, self.x[rows], d_gates, self.w.K)
-        self.d_bias += d_gates.sum(0, dtype=torch.float32)
+        self.kind.add_transposed_product(self.d_w_ih, self.x[rows], d_gates, self.w.K, self.d_bias)
 
     def result(self) -> tuple[Tensor, Tensor, Tensor]:
         """See `SourceGradient`."""
-        d_w_ih = self.kind.side_by_side(self.d_w_ih, self.w.K)
+        d_w_ih = self.kind.side_by_side(self.d_w_ih, self.w.K, None, COLUMNS_BY_GATES, self.H)
         d_x = self.d_x.view(self.T, self.B, self.d_x.shape[1])
-        return d_x, self.kind.ungrouped(d_w_ih, self.H), self.kind.ungrouped(self.d_bias, self.H)
+        return d_x, d_w_ih, self.kind.ungrouped(self.d_bias[0], self.H)
 
 
 class EmbeddedGradient:
     """By an embedding (V, I), its weights and the bias: those by the table, which was the product of them."""
 
     def __init__(self, kind: Operands, ids: Tensor, x: Tensor, w_ih: Tensor) -> None:
-        self.kind, self.V = kind, len(x)
-        self.table = TableGradient(kind, ids, self.V, w_ih.shape[1] // 4)
-        self.dense = DenseGradient(kind, x, w_ih, self.V, 1)
+        self.kind, self.ids = kind, ids
+        self.sums = torch.zeros(len(x), kind.grouped_size(w_ih.shape[1] // 4), dtype=torch.float32)
+        self.dense = DenseGradient(kind, x, w_ih, len(x), 1)
 
     def add(self, block: slice, d_gates: Tensor) -> None:
         """See `SourceGradient`."""
-        self.table.add(block, d_gates)
 
     def result(self) -> tuple[Tensor, Tensor, Tensor]:
         """See `SourceGradient`."""
-        self.dense.add(slice(0, self.V), self.kind.of(self.table.table))
+        self.dense.add(slice(0, len(self.sums)), self.kind.of(self.sums))
         d_x, d_w_ih, d_bias = self.dense.result()
         return d_x.flatten(0, 1), d_w_ih, d_bias
 
 
 class GivenGradient:
     """By pre-activations (T, B, 4H) that were given as they are."""
+
+    ids = sums = None
 
     def __init__(self, kind: Operands, T: int, B: int, H: int) -> None:
         self.kind, self.d_source = kind, torch.empty(T, B, 4 * H, dtype=torch.float32)
@@ -134,10 +138,17 @@ def backward(
         _block_backward(kind, w.panels, grad_h[block], gates[block], cells[block], c_before, dh, dc, d_gates)
         flat = d_gates[:count].flatten(0, 1)  # (steps * B, P)
         source.add(block, flat)
-        earlier = states[max(start - 1, 0) : block.stop - 1].flatten(0, 1)
-        kind.add_transposed_product(d_w_hh, earlier, flat[0 if start else B :], w.K)
-    kind.add_transposed_product(d_w_hh, h0, d_gates[0], w.K)
-    return kind.ungrouped(kind.side_by_side(d_w_hh, w.K), H), dh, kind.ungrouped_state(dc, H)
+        later = slice(max(start, 1), block.stop)  # steps with another one of this window before them
+        earlier = states[later.start - 1 : later.stop - 1].flatten(0, 1)
+        kind.add_transposed_product(
+            d_w_hh, earlier, flat[(later.start - start) * B :], w.K, source.sums, _of_steps(source.ids, later)
+        )
+    kind.add_transposed_product(d_w_hh, h0, d_gates[0], w.K, source.sums, _of_steps(source.ids, slice(0, 1)))
+    return kind.side_by_side(d_w_hh, w.K, None, COLUMNS_BY_GATES, H), dh, kind.ungrouped_state(dc, H)
+
+
+def _of_steps(ids: Tensor | None, steps: slice) -> Tensor | None:
+    return None if ids is None else ids[steps].flatten()
 
 
 def _block_backward(kind: Operands, w: Tensor, grad_h: Tensor, *arrays: Tensor) -> None:

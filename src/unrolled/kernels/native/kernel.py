@@ -18,7 +18,7 @@ from unrolled.kernels.contract import Embedded, KernelInput, Projected, TableLoo
 from unrolled.kernels.fused import FusedKernel
 from unrolled.kernels.native.gradients import DenseGradient, EmbeddedGradient, GivenGradient, TableGradient, backward
 from unrolled.kernels.native.library import native_library
-from unrolled.kernels.native.operands import COLUMNS_BY_GATES, Operands, operands
+from unrolled.kernels.native.operands import COLUMNS_BY_GATES, Operands, are_within, operands
 from unrolled.kernels.native.softmax import native_cross_entropy
 from unrolled.kernels.native.team import cut
 
@@ -54,12 +54,14 @@ class NativeKernel:
         h, c_last = _Recurrence.apply(kind, is_trained, source, ids, w_ih, bias, w_hh, h0, c0)
         return h, h[-1], c_last
 
-    def summed_cross_entropy(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def summed_cross_entropy(
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+    ) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
         tensors = h, weight, bias
         if native_library() is None or not _is_trained(*tensors) or any(_is_foreign(tensor) for tensor in tensors):
-            return self._otherwise.summed_cross_entropy(h, weight, bias, targets)
-        return native_cross_entropy(operands(self.precision), h, weight, bias, targets)
+            return self._otherwise.summed_cross_entropy(h, weight, bias, targets, share)
+        return native_cross_entropy(operands(self.precision), h, weight, bias, targets, share)
 
 
 def _is_trained(*tensors: Tensor) -> bool:
@@ -103,7 +105,7 @@ def _check_shapes(
 
 def _checked(ids: Tensor, rows: int) -> Tensor:
     """Return ids as C reads them; an id outside the table would read foreign memory there."""
-    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < rows:
+    if not are_within(ids, rows):
         raise IndexError(f"an id is outside the table of {rows} rows")
     return ids.to("cpu", torch.int64).contiguous()
 

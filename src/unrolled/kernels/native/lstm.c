@@ -22,11 +22,14 @@
 #include "team.h"
 #include "vectors.h"
 
-#define CHUNK_ROWS 60   /* rows whose sums of one group are in the first-level cache */
-#define WINDOW_ROWS 264 /* the same of products outside the recurrence: more rows for each reading of the weights */
-#define DEPTH 1024      /* numbers of such a row that are packed together */
-#define SUMMED_ROWS 256 /* products of rows that are summed before the sums go to memory */
-#define STRIP_GROUPS 32 /* groups of columns that are packed for them together: as a rule, all that a thread has */
+#define CHUNK_ROWS 60    /* rows whose sums of one group are in the first-level cache */
+#define WINDOW_ROWS 264  /* the same of products outside the recurrence: more rows for each reading of the weights */
+#define DEPTH 1024       /* numbers of such a row that are packed together */
+#define SUMMED_ROWS 256  /* products of rows that are summed before the sums go to memory */
+#define STRIP_GROUPS 32  /* groups of columns that are packed for them together: as a rule, all that a thread has */
+#define ROWS_AT_A_TIME 8 /* of a matrix that is put in another order */
+#define ROWS_AHEAD 2     /* how far ahead it is read, across rows and along them: the processor does not see it coming */
+#define COLUMNS_AHEAD 32
 
 #define HALVED 0
 #include "products.h"

@@ -22,6 +22,7 @@ GATES = 4
 MOVED = 16  # multiplications that take as long as to move a number from one place to another
 WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns that are multiplied with one reading
 PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h
+_ONE = torch.ones((), dtype=torch.float32)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -106,21 +107,41 @@ class Operands:
         group = GATES * self.vector_length
         return torch.zeros(-(-columns // group), rows, group, dtype=torch.float32)
 
-    def add_transposed_product(self, out: Tensor, a: Tensor, b: Tensor, columns: int) -> None:
-        """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') of so many columns."""
+    def add_transposed_product(
+        self, out: Tensor, a: Tensor, b: Tensor, columns: int, sums: Tensor | None = None, ids: Tensor | None = None
+    ) -> None:
+        """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') of so many columns.
+
+        On the way, where `sums` is given, (V, N), the rows of b are added to its rows that ids (M,) name; without ids,
+        all of them to its first.
+        """
         groups, K, wide = out.shape
         M = a.shape[0]
         strips = cut(groups, M * K * wide, STRIP_GROUPS)
         factors = a, a.stride(0), b, b.stride(0)
         scratch_bytes = self.size("transposed_product_scratch") * self.dtype.itemsize
         if M:
-            self.do("transposed_product", strips, M, K, columns, *factors, out, scratch_bytes=scratch_bytes)
+            arrays = ids, sums, out
+            self.do("transposed_product", strips, M, K, columns, *factors, *arrays, scratch_bytes=scratch_bytes)
 
-    def add_scattered(self, table: Tensor, values: Tensor, ids: Tensor) -> None:
-        """Add the rows of grouped operands (M, P) to the rows of the table (V, P) that their ids (M,) name."""
-        M, P = values.shape
-        group = GATES * self.vector_length
-        self.do("scatter", cut(P // group, M * group * MOVED), M, P, values, ids, table)
+    def side_by_side(
+        self, by_group: Tensor, columns: int, share: Tensor | None = None, order: int = PLAIN, units: int = 0
+    ) -> Tensor:
+        """Return sums (groups, rows, 4 VL) as a matrix.
+
+        Args:
+            by_group: the sums.
+            columns: of theirs.
+            share: a number to multiply them by.
+            order: PLAIN for a matrix (rows, columns); COLUMNS_BY_GATES where the columns are the grouped gates of
+                `units` units, for (rows, 4H).
+            units: H.
+        """
+        rows = by_group.shape[1]
+        out = torch.empty(rows, columns if order == PLAIN else GATES * units, dtype=torch.float32)
+        share = _ONE if share is None else share
+        self.do("side_by_side", cut(rows, columns * MOVED), rows, out.shape[1], order, units, by_group, share, out)
+        return out
 
     def grouped_size(self, H: int) -> int:
         """Return P."""
@@ -141,10 +162,6 @@ class Operands:
         by_group = grouped.unflatten(-1, (self.groups(H), GATES, self.vector_length))
         return by_group.transpose(-3, -2).flatten(-2)[..., :H].flatten(-2).contiguous()
 
-    def side_by_side(self, by_group: Tensor, columns: int) -> Tensor:
-        """Return sums (groups, rows, 4 VL) as a matrix (rows, columns)."""
-        return by_group.transpose(0, 1).flatten(1)[:, :columns].contiguous()
-
     def grouped_state(self, c: Tensor) -> Tensor:
         """Return a copy of a state (B, H) as (G, B, VL)."""
         by_unit = self._padded(c).unflatten(-1, (self.groups(c.shape[-1]), self.vector_length))
@@ -157,6 +174,14 @@ class Operands:
     def _padded(self, units: Tensor) -> Tensor:
         """Return (..., H) with zeros up to a whole number of vectors."""
         return functional.pad(units, (0, -units.shape[-1] % self.vector_length))
+
+
+def are_within(ids: Tensor, count: int) -> bool:
+    """Return whether all ids are in [0, count)."""
+    if ids.numel() == 0:
+        return True
+    least, most = torch.aminmax(ids)
+    return int(least) >= 0 and int(most) < count
 
 
 @cache

@@ -19,16 +19,18 @@ PART(product) {
 }
 PART(transposed_product) {
     (void)number;
-    NAME(transposed_product)(a[0].n, a[1].n, a[2].n, first, last, a[3].p, a[4].n, a[5].p, a[6].n, a[7].p, scratch);
+    NAME(transposed_product)(a[0].n, a[1].n, a[2].n, first, last, a[3].p, a[4].n, a[5].p, a[6].n, a[7].p, a[8].p, a[9].p,
+                             scratch);
 }
-PART(scatter) { /* of groups of columns */
+PART(side_by_side) { /* share: a float in memory */
     (void)number, (void)scratch;
-    NAME(scatter)(a[0].n, a[1].n, first * GROUP, last * GROUP, a[2].p, a[3].p, a[4].p);
+    NAME(side_by_side)(a[0].n, a[1].n, (int)a[2].n, a[3].n, first, last, a[4].p, *(const float *)a[5].p, a[6].p);
 }
-PART(cross_entropy) { /* and at the end an array for the nats of each part */
-    float *logits = scratch;
-    ((double *)a[9].p)[number] = NAME(cross_entropy)(a[0].n, a[1].n, first, last, a[2].p, a[3].p, a[4].p, a[5].p, a[6].p, a[7].p,
-                                                     a[8].p, logits, (operand *)(logits + NAME(cross_entropy_logits)(a[1].n)));
+PART(cross_entropy) { /* share: a float in memory; d_bias and, at the end, the nats: of each part */
+    float *logits = scratch, *d_bias = (float *)a[10].p + number * a[1].n;
+    ((double *)a[11].p)[number] = NAME(cross_entropy)(a[0].n, a[1].n, first, last, a[2].p, a[3].p, a[4].p, a[5].p, a[6].p,
+                                                      *(const float *)a[7].p, a[8].p, a[9].p, d_bias, logits,
+                                                      (operand *)(logits + NAME(cross_entropy_logits)(a[1].n)));
 }
 PART(lstm_forward) {
     (void)number;

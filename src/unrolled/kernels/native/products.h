@@ -213,6 +213,8 @@ static void NAME(add_product)(size_t rows, size_t K, const operand *x, const ope
             for (int half = 0; half < 2; half++)
                 for (size_t tile = 0, m = 0; tile < tiles; tile++) {
                     size_t height = rows * (tile + 1) / tiles - m;
+                    for (size_t r = m + height; r < m + height + TILE_ROWS; r++) /* the next tile begins with its sums */
+                        __builtin_prefetch(sums + (r * 4 + half * PANEL) * VL, 1);
                     NAME(tiles_of_one)[height][tile + 1 == tiles](depth, x_k + tile * tile_size, group + half * panel_size,
                                                                   0, half ? after : group + panel_size,
                                                                   sums + (m * 4 + half * PANEL) * VL);

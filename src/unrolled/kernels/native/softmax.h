@@ -1,10 +1,13 @@
 /* The end of a training step for operands of one kind; included by `lstm.c` after `dense.h`, once for each kind.
  *
- *     z = h W^T + b       nats = log sum_v exp z_v - z_target       dz = softmax(z) - onehot(target)       dh = dz W
+ *     z = h W^T + b       nats = log sum_v exp z_v - z_target       dz = share (softmax(z) - onehot(target))
+ *     dh = dz W           db = sum of dz
+ *
+ * share: what a nat counts in the loss, for example one by the number of tokens.
  */
 
-/* z (V,) -> dz (V,) as operands, and the nats; a negative target counts for nothing. */
-static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, operand *dz) {
+/* z (V,) -> dz (V,) as operands, added to d_bias (V,), and the nats; a negative target counts for nothing. */
+static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, float share, operand *dz, float *d_bias) {
     size_t width = NAME(even)(V);
     if (target < 0) {
         memset(dz, 0, width * sizeof *dz);
@@ -23,8 +26,12 @@ static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, operand *
         sums += p;
     }
     for (size_t j = 0; j < VL; j++) sum += sums[j];
-    for (size_t v = 0; v < V; v += VL) NAME(store)(dz + v, load_edge(z + v, V - v) / sum, V - v);
-    dz[target] = NAME(narrowed)(z[target] / sum - 1);
+    z[target] -= sum;
+    for (size_t v = 0; v < V; v += VL) {
+        vec d = load_edge(z + v, V - v) * (share / sum);
+        NAME(store)(dz + v, d, V - v);
+        store_edge(d_bias + v, load_edge(d_bias + v, V - v) + d, V - v);
+    }
     if (width > V) dz[V] = 0;
     return log((double)sum) + most - chosen;
 }
@@ -33,18 +40,18 @@ static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, operand *
 size_t NAME(cross_entropy_scratch)(size_t H, size_t V) { return NAME(product_scratch)(H > V ? H : V); }
 size_t NAME(cross_entropy_logits)(size_t V) { return WINDOW_ROWS * V; }
 
-/* Rows [first, last) of h (N, H') operands: dz (N, V') operands, d_h (N, H), and the sum of their nats.
- * packed: W^T, (H, V); packed_back: W, (V, H); targets: (N,). */
+/* Rows [first, last) of h (N, H') operands: dz (N, V') operands, d_h (N, H), and the sum of their nats; d_bias (V,): the sum of
+ * their dz, added. packed: W^T, (H, V); packed_back: W, (V, H); targets: (N,). */
 double NAME(cross_entropy)(size_t H, size_t V, size_t first, size_t last, const operand *h, const operand *packed,
-                           const operand *packed_back, const float *bias, const int64_t *targets, operand *dz, float *d_h,
-                           float *logits, operand *scratch) {
+                           const operand *packed_back, const float *bias, const int64_t *targets, float share, operand *dz,
+                           float *d_h, float *d_bias, float *logits, operand *scratch) {
     double nats = 0;
     for (size_t r = first; r < last; r += WINDOW_ROWS) {
         size_t rows = last - r < WINDOW_ROWS ? last - r : WINDOW_ROWS;
         operand *dz_r = dz + r * NAME(even)(V);
         NAME(product_of_window)(rows, H, V, h + r * NAME(even)(H), packed, bias, logits, scratch);
         for (size_t m = 0; m < rows; m++)
-            nats += NAME(softmax_of_row)(V, logits + m * V, targets[r + m], dz_r + m * NAME(even)(V));
+            nats += NAME(softmax_of_row)(V, logits + m * V, targets[r + m], share, dz_r + m * NAME(even)(V), d_bias);
         NAME(product_of_window)(rows, V, H, dz_r, packed_back, NULL, d_h + r * H, scratch);
     }
     return nats;

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.native.operands import WINDOW_ROWS, Operands
+from unrolled.kernels.native.operands import WINDOW_ROWS, Operands, are_within
 from unrolled.kernels.native.team import cut
 from unrolled.kernels.softmax import IGNORED
 
@@ -20,7 +20,9 @@ FLOAT_BYTES = 4
 BLOCK_ROWS = 512  # tokens of a block, or a multiple: a window for each of two threads, and twice SUMMED_ROWS of lstm.c
 
 
-def native_cross_entropy(kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def native_cross_entropy(
+    kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+) -> Tensor:
     """Return the summed cross-entropy in nats; see `Kernel.summed_cross_entropy`.
 
     Raises:
@@ -35,14 +37,15 @@ def native_cross_entropy(kind: Operands, h: Tensor, weight: Tensor, bias: Tensor
         raise ValueError(
             f"{len(h)} hidden states of {H} units and {V} words take more bytes than there are addresses for"
         )
-    if bool(((targets < 0) & (targets != IGNORED) | (targets >= V)).any()):
+    if not are_within(targets, V) and not are_within(targets[targets != IGNORED], V):
         raise IndexError(f"a target is outside the vocabulary of {V}")
-    return _SummedCrossEntropy.apply(kind, h, weight, bias.contiguous(), targets.to("cpu", torch.int64).contiguous())
+    targets = targets.to("cpu", torch.int64).contiguous()
+    return _SummedCrossEntropy.apply(kind, h, weight, bias.contiguous(), targets, share)
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx, kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float) -> Tensor:
         V = len(weight)
         size = max(1, BLOCK_NUMBERS // max(1, V) // BLOCK_ROWS) * BLOCK_ROWS
         there, back = kind.pack(weight.t()), kind.pack(weight)
@@ -51,29 +54,32 @@ class _SummedCrossEntropy(torch.autograd.Function):
             kind.zeros_by_group(*weight.shape),
             torch.zeros(V, dtype=torch.float32),
         )
-        nats = 0.0
+        nats, share_in_memory = 0.0, torch.tensor(share, dtype=torch.float32)
         for start in range(0, len(h), size):
             block = slice(start, start + size)
             x = kind.of(h[block])
             dz = kind.empty(len(x), kind.even(V))
-            shared = x, there.panels, back.panels, bias, targets[block], dz, d_h[block]
-            nats += _cross_entropy(kind, *weight.shape, shared)
+            shared = x, there.panels, back.panels, bias, targets[block], share_in_memory, dz, d_h[block]
+            nats += _cross_entropy(kind, *weight.shape, shared, d_bias)
             kind.add_transposed_product(d_weight, dz, x, weight.shape[1])
-            d_bias += dz.sum(0, dtype=torch.float32)[:V]
-        ctx.save_for_backward(d_h, kind.side_by_side(d_weight, weight.shape[1]), d_bias)
-        return h.new_tensor(nats)
+        ctx.save_for_backward(d_h, d_weight, d_bias)
+        ctx.kind = kind
+        return h.new_tensor(share * nats)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, scale: Tensor):
-        return None, *(derivative * scale for derivative in ctx.saved_tensors), None
+        d_h, d_weight, d_bias = ctx.saved_tensors
+        d_weight = ctx.kind.side_by_side(d_weight, d_h.shape[1], scale)
+        return None, d_h if scale == 1 else d_h * scale, d_weight, d_bias * scale, None, None
 
 
-def _cross_entropy(kind: Operands, V: int, H: int, shared: tuple[Tensor, ...]) -> float:
-    """Fill dz and d_h of a block and return its nats."""
+def _cross_entropy(kind: Operands, V: int, H: int, shared: tuple[Tensor, ...], d_bias: Tensor) -> float:
+    """Fill dz and d_h of a block, add to d_bias, and return the block's nats."""
     rows = cut(len(shared[0]), 2 * V * H, WINDOW_ROWS)
-    nats = torch.empty(rows.parts, dtype=torch.float64)
+    nats, of_parts = torch.empty(rows.parts, dtype=torch.float64), torch.zeros(rows.parts, V, dtype=torch.float32)
     scratch = kind.size("cross_entropy_scratch", H, V) * kind.dtype.itemsize
     scratch_bytes = kind.size("cross_entropy_logits", V) * FLOAT_BYTES + scratch
-    kind.do("cross_entropy", rows, H, V, *shared, nats, scratch_bytes=scratch_bytes)
+    kind.do("cross_entropy", rows, H, V, *shared, of_parts, nats, scratch_bytes=scratch_bytes)
+    d_bias += of_parts.sum(0)
     return sum(nats.tolist())  # in one order, whichever part is done first

@@ -17,9 +17,9 @@ PARTS = {
     "operands": "npp",
     "pack": "nnnnpnnp",
     "product": "nnpppp",
-    "transposed_product": "nnnpnpnp",
-    "scatter": "nnppp",
-    "cross_entropy": "nnpppppppp",
+    "transposed_product": "nnnpnpnppp",
+    "side_by_side": "nnnnppp",
+    "cross_entropy": "nnpppppppppp",
     "lstm_forward": "nnnppppppppp",
     "lstm_backward": "nnnpppppppp",
 }
