@@ -5,7 +5,7 @@ import torch
 
 from unrolled.config import ModelSettings, TrainingSettings
 from unrolled.nn import LanguageModel
-from unrolled.training.optimiser import Optimiser
+from unrolled.training.optimiser import Optimiser, clip_gradients
 
 
 def model(seed=1):
@@ -26,6 +26,25 @@ def test_muon_has_the_matrices_of_the_layers_and_adam_the_rest():
     held = {key: {names[id(p)] for p in part.param_groups[0]["params"]} for key, part in parts.items()}
     assert held["muon"] == {f"layers.{k}.{matrix}" for k in (0, 1) for matrix in ("w_ih", "w_hh")}
     assert held["adam"] == set(names.values()) - held["muon"]
+
+
+@pytest.mark.parametrize("most", [0.1, 5.0, 1e9])
+def test_gradients_are_clipped_as_pytorch_does(most):
+    trained, twin = model(), model()
+    give_gradients(trained, 1)
+    give_gradients(twin, 1)
+    norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), most)
+    assert clip_gradients(trained, most) == pytest.approx(norm.item(), rel=1e-6)
+    for one, other in zip(trained.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=2e-5, atol=0)  # PyTorch adds 1e-6 to the norm
+
+
+def test_a_parameter_without_a_gradient_is_left_alone_when_gradients_are_clipped():
+    trained = model()
+    give_gradients(trained, 1)
+    trained.output_bias.grad = None
+    assert clip_gradients(trained, 0.5) > 0.5
+    assert clip_gradients(trained, 0.5) == pytest.approx(0.5)
 
 
 def test_adam_with_its_constants_equals_pytorchs():

@@ -29,7 +29,7 @@ from unrolled.config import ModelSettings, TrainingSettings
 from unrolled.kernels import Kernel
 from unrolled.nn import LanguageModel
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.optimiser import Optimiser
+from unrolled.training.optimiser import Optimiser, clip_gradients
 
 SEEDS_WAY, TORCH, TORCH_BF16 = "the seed's way", "torch.nn.LSTM", "torch.nn.LSTM, bf16 autocast"
 OURS_BF16 = f"ours, {BFLOAT16}"
@@ -123,7 +123,7 @@ def _our_model(shape: Shape, kernel: Kernel) -> LanguageModel:
 
 
 def _our_loss(model: LanguageModel) -> Loss:
-    return lambda inputs, targets: model.loss_nats(inputs, targets)[0] / targets.numel()
+    return lambda inputs, targets: model.loss_nats(inputs, targets, share=1 / targets.numel())[0]
 
 
 def _rivals_loss(model: nn.Module, context: Any = None) -> Loss:
@@ -163,7 +163,7 @@ def training_step(model: nn.Module, loss_nats: Loss, shape: Shape) -> Callable[[
         loss = loss_nats(*_batch(shape, number))
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+        clip_gradients(model, settings.clip_norm)
         optimiser.step()
         return loss.item()
 

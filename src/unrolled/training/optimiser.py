@@ -17,6 +17,20 @@ STATE = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum"}}
 FUSED = ("cpu", "cuda", "mps")  # where PyTorch makes Adam's step in one pass over memory, not in ten
 
 
+@torch.no_grad()
+def clip_gradients(model: nn.Module, most: float) -> float:
+    """Scale all gradients so that their common norm is at most `most`; return what it was (Pascanu et al. 2013).
+
+    As `torch.nn.utils.clip_grad_norm_`, which multiplies them even where nothing is to be clipped.
+    """
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm().item()
+    if norm > most:
+        for gradient in gradients:
+            gradient.mul_(most / norm)
+    return norm
+
+
 class Optimiser:
     """Every optimiser of a model, stepping together.
 

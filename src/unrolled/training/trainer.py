@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from unrolled.config import SamplingSettings, TrainingSettings
 from unrolled.data import Batcher, Corpus
@@ -41,7 +40,7 @@ from unrolled.sampling import decoder_of, generate
 from unrolled.training.events import Evaluated, Finished, Listener, Previewed, RolledBack, Stepped
 from unrolled.training.guard import LossGuard
 from unrolled.training.interrupts import stop_on_signals
-from unrolled.training.optimiser import Optimiser
+from unrolled.training.optimiser import Optimiser, clip_gradients
 from unrolled.training.schedule import rate_share, share_done
 from unrolled.units import bits_per_unit, perplexity
 
@@ -175,11 +174,10 @@ class Trainer:
         batch = self.job.batcher.next_batch()
         state = None if batch.starts_fresh else self.state
         inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
-        total_nats, state = self.job.model.loss_nats(inputs, targets, state, self.dropout)
-        loss = total_nats / targets.numel()
+        loss, state = self.job.model.loss_nats(inputs, targets, state, self.dropout, 1 / targets.numel())
         self.optimiser.zero_grad()
         loss.backward()
-        norm = clip_grad_norm_(self.job.model.parameters(), self.job.settings.clip_norm).item()
+        norm = clip_gradients(self.job.model, self.job.settings.clip_norm)
         loss_nats = loss.item()
         problem = self.guard.problem(loss_nats, norm)
         if problem is not None:
