@@ -94,6 +94,34 @@ static void in_parts(void (*run)(const void *, size_t, size_t), const void *work
 #define KIND(name) name##_bfloat16
 #include "native_fuzz_training.h"
 
+size_t orthogonal_scratch_float32(size_t R, size_t C);
+void orthogonal_float32(size_t R, size_t C, size_t iterations, size_t first, size_t last, const float *matrices,
+                        const float *coefficients, float *out, float *scratch);
+
+typedef struct {
+    size_t R, C, iterations;
+    const float *matrices, *coefficients;
+    float *out;
+} polynomials;
+
+static void run_orthogonal(const void *work, size_t first, size_t last) {
+    const polynomials *p = work;
+    float *scratch = room(orthogonal_scratch_float32(p->R, p->C) * sizeof(float));
+    orthogonal_float32(p->R, p->C, p->iterations, first, last, p->matrices, p->coefficients, p->out, scratch);
+    free(scratch);
+}
+
+static void fuzz_orthogonal(void) {
+    size_t R = size_up_to(90), C = size_up_to(90), N = size_up_to(5), iterations = below(4);
+    float *matrices = noise(N * R * C), *coefficients = noise(3 * iterations + 1);
+    polynomials whole = {R, C, iterations, matrices, coefficients, blank(N * R * C)}, split = whole;
+    split.out = blank(N * R * C);
+    run_orthogonal(&whole, 0, N);
+    in_parts(run_orthogonal, &split, N);
+    must_equal(whole.out, split.out, N * R * C * sizeof(float), "orthogonal matrices");
+    free(matrices), free(coefficients), free(whole.out), free(split.out);
+}
+
 typedef struct {
     decode_model model;
     float *arrays[5];
@@ -240,6 +268,7 @@ int main(int count, char **arguments) {
         fuzz_recurrence_bfloat16();
         fuzz_window_float32();
         fuzz_window_bfloat16();
+        fuzz_orthogonal();
         fuzz_decoding();
     }
     puts("nothing found");

@@ -14,8 +14,11 @@ from unrolled.kernels import Dense, Embedded, Projected, ReferenceKernel, TableL
 from unrolled.kernels import threads as kernel_threads
 from unrolled.kernels.native import NativeKernel, build, library, native_library, native_status, operands
 from unrolled.kernels.native import gradients as gradients_of_native
+from unrolled.kernels.native import orthogonal as orthogonal_of_native
 from unrolled.kernels.native import softmax as native_softmax
+from unrolled.kernels.native.orthogonal import native_orthogonal
 from unrolled.kernels.native.team import Cut
+from unrolled.training import muon
 
 COMPILER = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
 pytestmark = pytest.mark.skipif(
@@ -501,3 +504,33 @@ def test_another_default_precision_does_not_reach_the_buffers_of_c():
         torch.set_default_dtype(before)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("R", "C"), [(1, 1), (1, 9), (5, 7), (31, 31), (33, 200), (140, 141)])
+def test_orthogonal_matrices_equal_the_products_in_float64(every_variant, R, C):
+    scales = torch.tensor([1.0, 1e-20, 1e20]).view(3, 1, 1)
+    matrices = torch.randn(3, R, C, generator=torch.Generator().manual_seed(R)) * scales
+    found = native_orthogonal(matrices, muon.ITERATIONS)
+    torch.testing.assert_close(found.double(), muon.newton_schulz(matrices.double()), rtol=0, atol=5e-5)
+
+
+def test_orthogonal_matrices_do_not_depend_on_threads_or_on_the_other_matrices(monkeypatch):
+    matrices = torch.randn(5, 40, 50)
+    whole = native_orthogonal(matrices, muon.ITERATIONS)
+    monkeypatch.setattr(kernel_threads, "WORTH_A_THREAD", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(native_orthogonal(matrices, muon.ITERATIONS), whole)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert torch.equal(native_orthogonal(matrices[2:3], muon.ITERATIONS), whole[2:3])
+
+
+def test_orthogonal_matrices_are_left_to_pytorch_where_c_is_no_better(monkeypatch):
+    matrices = torch.randn(4, 6, 7)
+    assert native_orthogonal(matrices.double(), muon.ITERATIONS) is None
+    assert native_orthogonal(matrices.to("meta"), muon.ITERATIONS) is None
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)  # one of them would have nothing to do
+    assert native_orthogonal(matrices, muon.ITERATIONS) is None
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert native_orthogonal(matrices, muon.ITERATIONS) is not None
+    monkeypatch.setattr(orthogonal_of_native, "native_library", lambda: None)
+    assert native_orthogonal(matrices, muon.ITERATIONS) is None

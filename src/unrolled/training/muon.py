@@ -20,6 +20,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from unrolled.kernels.native.orthogonal import native_orthogonal
+
 GATES = 4
 # a, b and c of each iteration: of all such polynomials the nearest to 1 where the iteration before has left singular
 # values (Amsel et al. 2025, https://arxiv.org/abs/2505.16932), the first between 0.01 and 1. All of those end between
@@ -75,6 +77,13 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices  # the smaller side first: X X^T is as small as can be
+    found = native_orthogonal(x, ITERATIONS)
+    x = newton_schulz(x) if found is None else found
+    return x.transpose(1, 2) if tall else x
+
+
+def newton_schulz(x: Tensor) -> Tensor:
+    """Iterate as `orthogonal` says, for matrices (N, R, C) with R <= C."""
     x = x / x.abs().amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)  # fourth powers overflow soon
     xx = x @ x.transpose(1, 2)
     bound = xx.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
@@ -82,4 +91,4 @@ def orthogonal(matrices: Tensor) -> Tensor:
     for k, (a, b, c) in enumerate(ITERATIONS):
         xx = x @ x.transpose(1, 2) if k else xx
         x = torch.baddbmm(x, torch.baddbmm(xx, xx, xx, beta=b, alpha=c), x, beta=a)
-    return x.transpose(1, 2) if tall else x
+    return x

@@ -9,7 +9,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-from unrolled.kernels.native.team import PARTS
+from unrolled.kernels.native.team import FLOAT32_ONLY, PARTS
 
 LIBRARIES = Path(__file__).parent / "libraries"
 # variant, and the processor level that it needs
@@ -71,8 +71,10 @@ def _declare_training(library: ctypes.CDLL, kind: str) -> None:
     ):
         function = getattr(library, f"{name}_{kind}")
         function.restype, function.argtypes = _SIZE, [_SIZE] * sizes
-    for name in PARTS:  # never called from here, but a library that lacks one is another version's
-        getattr(library, f"{name}_part_{kind}")
+    for name in PARTS if kind == "float32" else PARTS.keys() - FLOAT32_ONLY:
+        getattr(library, f"{name}_part_{kind}")  # never called from here, but only another version lacks it
+    scratch = library.orthogonal_scratch_float32
+    scratch.restype, scratch.argtypes = _SIZE, [_SIZE] * 2
     library.team_member.restype, library.team_member.argtypes = None, [_POINTER]
 
 

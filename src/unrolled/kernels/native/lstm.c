@@ -36,6 +36,7 @@
 #include "recurrence.h"
 #include "dense.h"
 #include "softmax.h"
+#include "orthogonal.h"
 #include "parts.h"
 #undef HALVED
 #define HALVED 1

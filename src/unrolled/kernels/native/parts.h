@@ -32,6 +32,12 @@ PART(cross_entropy) { /* share: a float in memory; d_bias and, at the end, the n
                                                       *(const float *)a[7].p, a[8].p, a[9].p, d_bias, logits,
                                                       (operand *)(logits + NAME(cross_entropy_logits)(a[1].n)));
 }
+#if !HALVED
+PART(orthogonal) {
+    (void)number;
+    NAME(orthogonal)(a[0].n, a[1].n, a[2].n, first, last, a[3].p, a[4].p, a[5].p, scratch);
+}
+#endif
 PART(lstm_forward) {
     (void)number;
     NAME(lstm_forward)(a[0].n, a[1].n, a[2].n, first, last, a[3].p, a[4].p, a[5].p, a[6].p, a[7].p, a[8].p, a[9].p, a[10].p,

@@ -20,9 +20,11 @@ PARTS = {
     "transposed_product": "nnnpnpnppp",
     "side_by_side": "nnnnppp",
     "cross_entropy": "nnpppppppppp",
+    "orthogonal": "nnnppp",
     "lstm_forward": "nnnppppppppp",
     "lstm_backward": "nnnpppppppp",
 }
+FLOAT32_ONLY = {"orthogonal"}
 
 
 class _Work(ctypes.Structure):
