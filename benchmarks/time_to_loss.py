@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path(__file__).resolve().parents[1] / "docs")
     arguments = parser.parse_args()
     (arguments.docs / "images").mkdir(parents=True, exist_ok=True)  # a place for the figures before they are made
-    ours = {"training.preview_tokens": 0, "training.eval_interval": 200, "training.patience": 0}
+    ours = {"training.preview_tokens": 0, "training.eval_interval": 400, "training.patience": 0}
     ours |= {} if arguments.steps is None else {"training.steps": arguments.steps}
     result = measure(arguments, make_settings("stories"), ours)
     (arguments.docs / "time-to-loss.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")

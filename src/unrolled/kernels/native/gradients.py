@@ -16,7 +16,7 @@ from torch import Tensor
 from unrolled.kernels.native.operands import COLUMNS_BY_GATES, ROWS_BY_GATES, Operands
 from unrolled.kernels.native.team import cut
 
-BLOCK_NUMBERS = 2**22  # derivatives of a block: 16 MiB in float32
+BLOCK_NUMBERS = 5 * 2**20  # derivatives of a block, at most: 20 MiB in float32
 
 
 class SourceGradient(Protocol):
@@ -128,7 +128,7 @@ def backward(
     """
     h0, c0, gates, cells, states = kept
     (T, B, H), w = grad_h.shape, kind.pack(w_hh.t(), ROWS_BY_GATES, w_hh.shape[0])
-    steps = max(1, min(T, BLOCK_NUMBERS // max(1, B * w.K)))
+    steps = _steps_of_block(T, B * w.K)
     d_gates, d_w_hh = kind.empty(steps, B, w.K), kind.zeros_by_group(H, w.K)
     dh, dc = torch.zeros(B, H, dtype=torch.float32), kind.grouped_state(grad_c_last)
     for start in reversed(range(0, T, steps)):
@@ -145,6 +145,13 @@ def backward(
         )
     kind.add_transposed_product(d_w_hh, h0, d_gates[0], w.K, source.sums, _of_steps(source.ids, slice(0, 1)))
     return kind.side_by_side(d_w_hh, w.K, None, COLUMNS_BY_GATES, H), dh, kind.ungrouped_state(dc, H)
+
+
+def _steps_of_block(T: int, numbers: int) -> int:
+    """Return how many steps of so many derivatives each make a block, all blocks being of nearly the same size."""
+    most = max(1, BLOCK_NUMBERS // max(1, numbers))
+    blocks = max(1, -(-T // most))
+    return max(1, -(-T // blocks))
 
 
 def _of_steps(ids: Tensor | None, steps: slice) -> Tensor | None:

@@ -19,7 +19,7 @@ from unrolled.kernels.native.library import native_library
 from unrolled.kernels.native.team import Cut, cut, do_parts
 
 GATES = 4
-MOVED = 16  # multiplications that take as long as to move a number from one place to another
+MOVED = 48  # multiplications that take as long as to move a number from one place to another
 WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns that are multiplied with one reading
 PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h
 _ONE = torch.ones((), dtype=torch.float32)
