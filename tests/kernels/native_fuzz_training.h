@@ -11,8 +11,9 @@ size_t KIND(product_scratch)(size_t K);
 void KIND(product)(size_t K, size_t N, size_t first, size_t last, const OPERAND *x, const OPERAND *packed, const float *bias,
                    float *out, OPERAND *scratch);
 size_t KIND(transposed_product_scratch)(void);
-void KIND(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, const OPERAND *a, size_t a_width,
-                              const OPERAND *b, size_t b_width, const int64_t *ids, float *sums, float *out, OPERAND *scratch);
+void KIND(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, size_t top, size_t bottom,
+                              const OPERAND *a, size_t a_width, const OPERAND *b, size_t b_width, const int64_t *ids,
+                              float *sums, float *out, OPERAND *scratch);
 void KIND(side_by_side)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *by_group,
                         float share, float *out);
 size_t KIND(cross_entropy_logits)(size_t V);
@@ -143,8 +144,15 @@ static void KIND(run_product)(const void *work, size_t first, size_t last) {
 static void KIND(run_transposed)(const void *work, size_t first, size_t last) {
     const KIND(window) *p = work;
     OPERAND *scratch = room(KIND(transposed_product_scratch)() * sizeof(OPERAND));
-    KIND(transposed_product)(p->M, p->K, p->N, first, last, p->x, KIND(wide)(p->K), p->other, KIND(wide)(p->N), p->ids,
+    KIND(transposed_product)(p->M, p->K, p->N, first, last, 0, p->K, p->x, KIND(wide)(p->K), p->other, KIND(wide)(p->N), p->ids,
                              p->sums, p->out, scratch);
+    free(scratch);
+}
+static void KIND(run_transposed_rows)(const void *work, size_t first, size_t last) {
+    const KIND(window) *p = work;
+    OPERAND *scratch = room(KIND(transposed_product_scratch)() * sizeof(OPERAND));
+    KIND(transposed_product)(p->M, p->K, p->N, 0, KIND(packed_groups)(p->N), first, last, p->x, KIND(wide)(p->K), p->other,
+                             KIND(wide)(p->N), NULL, NULL, p->out, scratch);
     free(scratch);
 }
 static void KIND(run_side_by_side)(const void *work, size_t first, size_t last) {
@@ -194,6 +202,7 @@ static void KIND(fuzz_window)(void) {
     work.ids = below(2) ? ids : NULL;
     size_t summed = below(2) ? (work.ids ? V : 1) * N : 0;
     KIND(compare)(KIND(run_transposed), work, groups, groups * K * group, summed, "transposed products");
+    KIND(compare)(KIND(run_transposed_rows), work, K, groups * K * group, 0, "rows of transposed products");
     work.bias = by_group;
     KIND(compare)(KIND(run_side_by_side), work, K, K * N, 0, "sums side by side");
     work.N = 4 * units, work.order = 1;

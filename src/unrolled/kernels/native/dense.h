@@ -209,13 +209,14 @@ size_t NAME(transposed_product_scratch)(void) {
     return NAME(rows_size)(WINDOW_ROWS, SUMMED_ROWS) + STRIP_GROUPS * NAME(group_size)(SUMMED_ROWS);
 }
 
-/* Groups [first, last) of out += a^T b, sums over R rows; out: (groups, K, GROUP), the columns of each group together.
- * a: (R, a_width), its first K numbers; b: (R, b_width), its first N.
+/* Groups [first, last), and of each of them rows [top, bottom), of out += a^T b, sums over R rows; out: (groups, K, GROUP), the
+ * columns of each group together. a: (R, a_width), its first K numbers; b: (R, b_width), its first N.
  * On the way, unless sums (, N) is null: sums[ids[r]] += b[r]; where ids is null, sums[0] += b[r].
  * Blocks of rows: the columns of b become panels, and then, a window of them at a time, those of a packed rows. */
-void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, const operand *a, size_t a_width,
-                              const operand *b, size_t b_width, const int64_t *ids, float *sums, float *out, operand *scratch) {
-    size_t windows = (K + WINDOW_ROWS - 1) / WINDOW_ROWS;
+void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, size_t top, size_t bottom,
+                              const operand *a, size_t a_width, const operand *b, size_t b_width, const int64_t *ids,
+                              float *sums, float *out, operand *scratch) {
+    size_t windows = (bottom - top + WINDOW_ROWS - 1) / WINDOW_ROWS;
     operand *strip = scratch + NAME(rows_size)(WINDOW_ROWS, SUMMED_ROWS);
     for (size_t r = 0; r < R; r += SUMMED_ROWS)
         for (size_t begin = first; begin < last; begin += STRIP_GROUPS) {
@@ -224,8 +225,8 @@ void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
             size_t n = begin * GROUP, columns = N - n < groups * GROUP ? N - n : groups * GROUP;
             NAME(pack_strip)(depth, columns, b + r * b_width + n, b_width, ids ? ids + r : NULL, sums ? sums + n : NULL, N,
                              strip);
-            for (size_t window = 0, k = 0; window < windows; window++) {
-                size_t rows = K * (window + 1) / windows - k;
+            for (size_t window = 0, k = top; window < windows; window++) {
+                size_t rows = top + (bottom - top) * (window + 1) / windows - k;
                 NAME(pack_columns)(rows, depth, a + r * a_width + k, a_width, scratch);
                 for (size_t group = 0; group < groups; group++)
                     NAME(add_product)(rows, depth, scratch, strip + group * NAME(group_size)(depth),

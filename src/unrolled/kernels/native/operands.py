@@ -117,12 +117,14 @@ class Operands:
         """
         groups, K, wide = out.shape
         M = a.shape[0]
-        strips = cut(groups, M * K * wide, STRIP_GROUPS)
-        factors = a, a.stride(0), b, b.stride(0)
+        shared = M, K, columns, a, a.stride(0), b, b.stride(0)
         scratch_bytes = self.size("transposed_product_scratch") * self.dtype.itemsize
-        if M:
-            arrays = ids, sums, out
-            self.do("transposed_product", strips, M, K, columns, *factors, *arrays, scratch_bytes=scratch_bytes)
+        if M and sums is None and K > groups * wide:  # the longer side is cut: the other is packed by each thread
+            rows = cut(K, M * groups * wide)
+            self.do("transposed_product_rows", rows, *shared, out, scratch_bytes=scratch_bytes)
+        elif M:
+            strips = cut(groups, M * K * wide, STRIP_GROUPS)
+            self.do("transposed_product", strips, *shared, ids, sums, out, scratch_bytes=scratch_bytes)
 
     def side_by_side(
         self, by_group: Tensor, columns: int, share: Tensor | None = None, order: int = PLAIN, units: int = 0

@@ -17,10 +17,15 @@ PART(product) {
     (void)number;
     NAME(product)(a[0].n, a[1].n, first, last, a[2].p, a[3].p, a[4].p, a[5].p, scratch);
 }
-PART(transposed_product) {
+PART(transposed_product) { /* of groups, with all their rows */
     (void)number;
-    NAME(transposed_product)(a[0].n, a[1].n, a[2].n, first, last, a[3].p, a[4].n, a[5].p, a[6].n, a[7].p, a[8].p, a[9].p,
-                             scratch);
+    NAME(transposed_product)(a[0].n, a[1].n, a[2].n, first, last, 0, a[1].n, a[3].p, a[4].n, a[5].p, a[6].n, a[7].p, a[8].p,
+                             a[9].p, scratch);
+}
+PART(transposed_product_rows) { /* of rows, in all groups; nothing is summed up on the way */
+    (void)number;
+    NAME(transposed_product)(a[0].n, a[1].n, a[2].n, 0, NAME(packed_groups)(a[2].n), first, last, a[3].p, a[4].n, a[5].p,
+                             a[6].n, NULL, NULL, a[7].p, scratch);
 }
 PART(side_by_side) { /* share: a float in memory */
     (void)number, (void)scratch;

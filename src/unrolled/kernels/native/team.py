@@ -18,6 +18,7 @@ PARTS = {
     "pack": "nnnnpnnp",
     "product": "nnpppp",
     "transposed_product": "nnnpnpnppp",
+    "transposed_product_rows": "nnnpnpnp",
     "side_by_side": "nnnnppp",
     "cross_entropy": "nnpppppppppp",
     "orthogonal": "nnnppp",
