@@ -119,7 +119,7 @@ class Operands:
         M = a.shape[0]
         shared = M, K, columns, a, a.stride(0), b, b.stride(0)
         scratch_bytes = self.size("transposed_product_scratch") * self.dtype.itemsize
-        if M and sums is None and K > groups * wide:  # the longer side is cut: the other is packed by each thread
+        if M and sums is None and groups * wide < K:  # the longer side is cut: the other is packed by each thread
             rows = cut(K, M * groups * wide)
             self.do("transposed_product_rows", rows, *shared, out, scratch_bytes=scratch_bytes)
         elif M:
