@@ -113,7 +113,7 @@ def backward(
     grad_h: Tensor,
     grad_c_last: Tensor,
     w_hh: Tensor,
-    kept: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    kept: tuple[Tensor, Tensor, Tensor, Tensor],
     source: SourceGradient,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Go back through all steps and return the derivatives by W_hh, h0 and c0.
@@ -123,10 +123,10 @@ def backward(
         grad_h: derivative by the hidden states, (T, B, H).
         grad_c_last: by the last cell state, (B, H).
         w_hh: recurrent weights, (H, 4H).
-        kept: of the forward pass: h0 as operands, c0 (G, B, VL), gates, cells and states.
+        kept: of the forward pass: states (T + 1, B, H'), h0 being the first, c0 (G, B, VL), gates and cells.
         source: takes the derivatives by the pre-activations.
     """
-    h0, c0, gates, cells, states = kept
+    states, c0, gates, cells = kept
     (T, B, H), w = grad_h.shape, kind.pack(w_hh.t(), ROWS_BY_GATES, w_hh.shape[0])
     steps = _steps_of_block(T, B * w.K)
     d_gates, d_w_hh = kind.empty(steps, B, w.K), kind.zeros_by_group(H, w.K)
@@ -138,12 +138,8 @@ def backward(
         _block_backward(kind, w.panels, grad_h[block], gates[block], cells[block], c_before, dh, dc, d_gates)
         flat = d_gates[:count].flatten(0, 1)  # (steps * B, P)
         source.add(block, flat)
-        later = slice(max(start, 1), block.stop)  # steps with another one of this window before them
-        earlier = states[later.start - 1 : later.stop - 1].flatten(0, 1)
-        kind.add_transposed_product(
-            d_w_hh, earlier, flat[(later.start - start) * B :], w.K, source.sums, _of_steps(source.ids, later)
-        )
-    kind.add_transposed_product(d_w_hh, h0, d_gates[0], w.K, source.sums, _of_steps(source.ids, slice(0, 1)))
+        ids = None if source.ids is None else source.ids[block].flatten()
+        kind.add_transposed_product(d_w_hh, states[block].flatten(0, 1), flat, w.K, source.sums, ids)
     return kind.side_by_side(d_w_hh, w.K, None, COLUMNS_BY_GATES, H), dh, kind.ungrouped_state(dc, H)
 
 
@@ -152,10 +148,6 @@ def _steps_of_block(T: int, numbers: int) -> int:
     most = max(1, BLOCK_NUMBERS // max(1, numbers))
     blocks = max(1, -(-T // most))
     return max(1, -(-T // blocks))
-
-
-def _of_steps(ids: Tensor | None, steps: slice) -> Tensor | None:
-    return None if ids is None else ids[steps].flatten()
 
 
 def _block_backward(kind: Operands, w: Tensor, grad_h: Tensor, *arrays: Tensor) -> None:

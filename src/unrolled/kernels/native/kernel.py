@@ -118,18 +118,19 @@ class _Recurrence(torch.autograd.Function):
         (T, B), H = (source if ids is None else ids).shape[:2], w_hh.shape[0]
         x = None if w_ih is None else kind.of(source.flatten(0, 1) if ids is None else source)
         pre = kind.grouped(source) if x is None else _input_product(kind, x, w_ih, bias)
-        h0_operands, c_first = kind.of(h0), kind.grouped_state(c0)
+        c_first = kind.grouped_state(c0)
         G, VL = kind.groups(H), kind.vector_length
         gates, cells = (kind.empty(T, G, B, 4, VL), kind.empty(T, G, B, VL)) if is_trained else (None, None)
-        states = kind.empty(T, B, kind.even(H))
-        h = states if kind.precision == "float32" else torch.empty(T, B, H, dtype=torch.float32)
+        states = kind.empty(T + 1, B, kind.even(H))  # the first before any step
+        states[0] = kind.of(h0)
+        h = states[1:] if kind.precision == "float32" else torch.empty(T, B, H, dtype=torch.float32)
         c, w = c_first.clone(), kind.pack(w_hh, COLUMNS_BY_GATES, H)
 
         rows = cut(B, T * 4 * H * H)
-        arrays = pre, ids, w.panels, h0_operands, gates, cells, states, h, c
+        arrays = pre, ids, w.panels, states[0], gates, cells, states[1:], h, c
         scratch_bytes = kind.size("lstm_scratch", -(-B // rows.parts), kind.even(H)) * kind.dtype.itemsize if B else 0
         kind.do("lstm_forward", rows, T, B, H, *arrays, scratch_bytes=scratch_bytes)
-        ctx.save_for_backward(w_hh, h0_operands, c_first, gates, cells, states, ids, x, w_ih)
+        ctx.save_for_backward(w_hh, states, c_first, gates, cells, ids, x, w_ih)
         ctx.kind, ctx.table_rows = kind, None if ids is None else source.shape[0]
         return h, kind.ungrouped_state(c, H)
 
