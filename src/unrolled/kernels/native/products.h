@@ -105,11 +105,9 @@ static inline void NAME(store)(operand *p, vec v, size_t n) {
     if (n >= VL) *(unaligned_words *)p = w;
     else memcpy(p, &w, n * sizeof(operand));
 }
-static inline operand NAME(narrowed)(float x) { return (operand)rounded_bits(splat(x))[0]; }
 #else
 static inline vec NAME(load)(const operand *p, size_t n) { return load_edge(p, n); }
 static inline void NAME(store)(operand *p, vec v, size_t n) { store_edge(p, v, n); }
-static inline operand NAME(narrowed)(float x) { return x; }
 #endif
 
 /* One row (or pair of rows) of a panel times one number (or pair) of each of R rows. */
