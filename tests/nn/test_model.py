@@ -10,10 +10,11 @@ from torch import nn
 
 from unrolled.config import ModelSettings
 from unrolled.kernels import FusedKernel, ReferenceKernel
-from unrolled.nn import LanguageModel, LSTMLayer, State
+from unrolled.nn import LanguageModel, State
+from unrolled.nn.model import WHOLE
 
 B, T, E, H = 3, 8, 5, 6
-SMALL, LARGE = 11, 29  # vocabularies below and above the 24 tokens of a batch: tabulated, and embedded
+SMALL, LARGE = 11, 29  # vocabularies below and above the 24 tokens of a batch
 
 
 class TorchModel(nn.Module):
@@ -104,15 +105,41 @@ def test_tied_weights_are_embedding_and_output_layer_at_once_and_get_the_gradien
     torch.testing.assert_close(model.embedding.grad, both, rtol=0, atol=1e-10)
 
 
-def test_a_vocabulary_is_tabulated_only_where_it_is_no_larger_than_the_batch(monkeypatch):
-    used = []
-    for name in ("tabulate", "project"):
-        real = getattr(LSTMLayer, name)
-        watched = lambda self, *given, real=real, name=name: used.append(name) or real(self, *given)  # noqa: E731
-        monkeypatch.setattr(LSTMLayer, name, watched)
-    for vocabulary, expected in ((B * T, "tabulate"), (B * T + 1, "project")):
-        random_model(vocabulary)(random_ids(vocabulary))
-        assert used.pop() == expected
+class Watching(FusedKernel):
+    """Keeps what the first layer was given."""
+
+    def run(self, inputs, *others):
+        self.inputs = inputs
+        return super().run(inputs, *others)
+
+
+@pytest.mark.parametrize("vocabulary", [SMALL, LARGE])
+def test_each_distinct_token_of_a_batch_is_multiplied_once(vocabulary):
+    kernel = Watching()
+    model, ids = random_model(vocabulary, kernel=kernel), random_ids(vocabulary)
+    ids[ids == 7] = 3  # so that there is one that is missing in the middle
+    model(ids)
+    table, looked_up = kernel.inputs.tabulated().table, kernel.inputs.ids
+    assert looked_up.shape == (T, B)
+    assert len(table) == len(set(ids.flatten().tolist())) < vocabulary
+    expected = model.embedding[ids.t()] @ model.layers[0].w_ih + model.layers[0].bias
+    torch.testing.assert_close(table[looked_up], expected, rtol=0, atol=1e-12)
+
+
+def test_a_vocabulary_that_is_small_beside_the_batch_is_multiplied_whole():
+    kernel = Watching()
+    for vocabulary, expected in ((SMALL, SMALL), (SMALL + 1, 2)):
+        model = random_model(vocabulary, kernel=kernel)
+        model(torch.arange(2).repeat(WHOLE * SMALL // 2).view(SMALL, WHOLE))
+        assert len(kernel.inputs.embedding) == expected
+
+
+def test_dropout_of_the_input_differs_wherever_a_token_occurs():
+    kernel = Watching()
+    model = random_model(kernel=kernel, input_dropout=0.5)
+    model(torch.zeros(B, T, dtype=torch.int64), generator=torch.Generator().manual_seed(1))
+    assert kernel.inputs.x.shape == (T, B, E)
+    assert len(kernel.inputs.x.flatten(0, 1).unique(dim=0)) > 2
 
 
 @pytest.mark.parametrize("layers", [1, 3])

@@ -39,7 +39,7 @@ class Projected:
 
 @dataclass(frozen=True)
 class TableLookup:
-    """Pre-activations of a first layer over a small vocabulary: a row of the table for each token.
+    """Pre-activations of a first layer over few distinct tokens: each looks up its row of the table.
 
     The table is embedding W_ih + b, so the tensor of (T, B, 4H) is never built.
     """
@@ -73,13 +73,13 @@ class Dense:
 
 @dataclass(frozen=True)
 class Embedded:
-    """Tokens, their embedding and a first layer's weights, for a vocabulary that is smaller than the batch.
+    """Tokens, what they embed as, and a first layer's weights, where the tokens of a batch repeat themselves.
 
-    The kernel makes a `TableLookup` of it: one product for each token of the vocabulary, not for each of the batch.
+    The kernel makes a `TableLookup` of it: one product for each row of the embedding, not for each token of the batch.
     """
 
-    embedding: Tensor  # (V, I)
-    ids: Tensor  # (T, B), integers
+    embedding: Tensor  # (V, I), of the vocabulary or of what occurs of it
+    ids: Tensor  # (T, B), integers: rows of the embedding
     w_ih: Tensor  # (I, 4H)
     bias: Tensor  # (4H,)
 

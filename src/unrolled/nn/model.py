@@ -21,6 +21,7 @@ from unrolled.nn.layer import LSTMLayer
 from unrolled.nn.state import State
 
 TIED_BOUND = 0.1
+WHOLE = 16  # times as many tokens in a batch as in the vocabulary: looking for the distinct ones would gain nothing
 
 
 class LanguageModel(nn.Module):
@@ -129,16 +130,18 @@ class LanguageModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def _first_inputs(self, ids: Tensor, generator: torch.Generator | None) -> KernelInput:
-        """Tabulate the vocabulary where it is smaller than the batch's tokens, else embed and project them.
+        """Embed every distinct token once, for a table: text repeats its words, so that is often half of the product.
 
-        A table has one row a token, whereas dropout differs wherever the token occurs.
+        Dropout of the input differs wherever a token occurs, and a table has one row for it.
         """
         first, rate = self.layers[0], self.settings.input_dropout
-        is_dropped = generator is not None and rate > 0
-        if self.vocabulary_size <= ids.numel() and not is_dropped:
+        if generator is not None and rate > 0:
+            embedded = functional.embedding(ids, self.embedding)
+            return first.project(drop(embedded, rate, self.settings.dropout_kind, generator))
+        if WHOLE * self.vocabulary_size <= ids.numel():
             return first.tabulate(self.embedding, ids)
-        embedded = functional.embedding(ids, self.embedding)
-        return first.project(drop(embedded, rate, self.settings.dropout_kind, generator))
+        distinct, places = ids.unique(return_inverse=True)
+        return first.tabulate(functional.embedding(distinct, self.embedding), places)
 
     def _dropout_after(self, layer: int) -> float:
         settings = self.settings
