@@ -1,6 +1,6 @@
 """The recurrence alone, forward and backward: every kernel on this machine, and torch.nn.LSTM beside them.
 
-Input products are outside for ours (a table over the vocabulary, as in training a first layer) and inside for
+Input products are outside for ours (a table of the distinct tokens, as in training a first layer) and inside for
 torch.nn.LSTM, which has no way to leave them out.
 """
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from unrolled.bench.ours import kernel_of, our_kernels
 from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
-from unrolled.bench.training import SHAPES, TORCH, Shape
+from unrolled.bench.training import SHAPES, TORCH, Shape, batch
 from unrolled.kernels import Kernel, TableLookup
 from unrolled.training.memory import keep_freed_memory
 
@@ -52,9 +52,9 @@ def measure(shape_name: str, repetitions: int, precision: str = "auto") -> dict[
 
 def _ours(kernel: Kernel, shape: Shape) -> Callable[[int], object]:
     H, B, generator = shape.hidden_size, shape.batch_size, torch.Generator().manual_seed(1)
-    table = (0.1 * torch.randn(shape.vocabulary_size, 4 * H, generator=generator)).requires_grad_()
+    distinct, ids = batch(shape, 0)[0].t().unique(return_inverse=True)
+    table = (0.1 * torch.randn(len(distinct), 4 * H, generator=generator)).requires_grad_()
     w_hh = (0.05 * torch.randn(H, 4 * H, generator=generator)).requires_grad_()
-    ids = torch.randint(shape.vocabulary_size, (shape.window, B), generator=generator)
     zeros = torch.zeros(B, H)
 
     def run(_: int) -> object:
