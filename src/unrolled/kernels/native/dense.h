@@ -42,6 +42,26 @@ static inline void NAME(cut_tile)(size_t rows, size_t columns, const float *w, s
     }
 }
 
+/* VL columns of a row of a panel and, with bfloat16, those of the row below. */
+static inline void NAME(lay_numbers)(vec row, vec below, operand *out) {
+#if HALVED
+    *(unaligned_pairs *)out = rounded_bits(row) | rounded_bits(below) << 16;
+#else
+    (void)below;
+    store(out, row);
+#endif
+}
+
+/* A panel of `height` rows that are whole: their numbers lie together from `left` and from `right` on. */
+static void NAME(lay_panel)(size_t height, const float *left, const float *right, size_t down, operand *out) {
+    for (size_t k = 0; k < height; k += PAIR, out += PANEL * VL * PAIR) {
+        size_t at = k * down, below = at + (PAIR - 1) * down;
+        int is_pair = k + PAIR <= height;
+        NAME(lay_numbers)(load(left + at), is_pair ? load(left + below) : (vec){0}, out);
+        NAME(lay_numbers)(load(right + at), is_pair ? load(right + below) : (vec){0}, out + PAIR * VL);
+    }
+}
+
 /* Groups [first, last) of the matrix w[k * down + n * across], K rows of N columns; zeros beyond its edges.
  * COLUMNS_BY_GATES: the columns are four gates, and a group holds the same VL units of each. ROWS_BY_GATES: the rows are, as
  * many as the grouped gates of `units` units. */
@@ -49,23 +69,27 @@ void NAME(pack)(size_t K, size_t N, int order, size_t units, size_t first, size_
                 size_t across, operand *packed) {
     float tile[VL][VL];
     for (size_t block = 0; block < K; block += BLOCK_K) {
-        size_t depth = NAME(even)(K - block < BLOCK_K ? K - block : BLOCK_K);
-        for (size_t vector = first * 4; vector < last * 4; vector++) {
-            size_t column, columns = NAME(span)(vector * VL, N, order == COLUMNS_BY_GATES, units, &column);
-            operand *out = packed + vector / 4 * NAME(group_size)(K) + block * GROUP;
-            out += vector % 4 / PANEL * depth * PANEL * VL + vector % PANEL * PAIR * VL;
-            for (size_t r = 0; r < depth; r += VL) {
-                size_t row, rows = NAME(span)(block + r, K, order == ROWS_BY_GATES, units, &row);
-                const float *from = rows && columns ? w + row * down + column * across : w;
-                if (down == 1)
-                    for (size_t v = 0; v < columns; v++) __builtin_prefetch(from + v * across + COLUMNS_AHEAD);
-                NAME(cut_tile)(rows, columns, from, down, across, tile);
-                for (size_t i = 0; i < VL && r + i < depth; i += PAIR, out += PANEL * VL * PAIR) {
-#if HALVED
-                    *(unaligned_pairs *)out = rounded_bits(load(tile[i])) | rounded_bits(load(tile[i + 1])) << 16;
-#else
-                    store(out, load(tile[i]));
-#endif
+        size_t height = K - block < BLOCK_K ? K - block : BLOCK_K, depth = NAME(even)(height);
+        for (size_t panel = first * 2; panel < last * 2; panel++) {
+            operand *begin = packed + panel / 2 * NAME(group_size)(K) + block * GROUP + panel % 2 * depth * PANEL * VL;
+            size_t column[PANEL], columns[PANEL];
+            for (size_t j = 0; j < PANEL; j++)
+                columns[j] = NAME(span)((panel * PANEL + j) * VL, N, order == COLUMNS_BY_GATES, units, &column[j]);
+            if (across == 1 && order != ROWS_BY_GATES && columns[0] == VL && columns[1] == VL) {
+                const float *from = w + block * down;
+                NAME(lay_panel)(height, from + column[0], from + column[1], down, begin);
+                continue;
+            }
+            for (size_t j = 0; j < PANEL; j++) {
+                operand *out = begin + j * PAIR * VL;
+                for (size_t r = 0; r < depth; r += VL) {
+                    size_t row, rows = NAME(span)(block + r, K, order == ROWS_BY_GATES, units, &row);
+                    const float *from = rows && columns[j] ? w + row * down + column[j] * across : w;
+                    if (down == 1)
+                        for (size_t v = 0; v < columns[j]; v++) __builtin_prefetch(from + v * across + COLUMNS_AHEAD);
+                    NAME(cut_tile)(rows, columns[j], from, down, across, tile);
+                    for (size_t i = 0; i < VL && r + i < depth; i += PAIR, out += PANEL * VL * PAIR)
+                        NAME(lay_numbers)(load(tile[i]), load(tile[i + PAIR - 1]), out);
                 }
             }
         }
