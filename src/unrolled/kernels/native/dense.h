@@ -261,15 +261,23 @@ void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
         }
 }
 
-/* Rows [first, last) of out (K, N) = share * by_group, such sums; few rows of each group at a time, which lie together.
+/* Rows [first, last) of out (K, N) = share * by_group, such sums; some rows of each group at a time, which lie together.
  * order: PLAIN, or COLUMNS_BY_GATES where the columns are grouped gates of `units` units: in `out`, gate after gate. */
 void NAME(side_by_side)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *by_group,
                         float share, float *out) {
-    for (size_t begin = first; begin < last; begin += ROWS_AT_A_TIME)
-        for (size_t vector = 0; vector < NAME(packed_groups)(N) * 4; vector++) {
-            size_t column, columns = NAME(span)(vector * VL, N, order == COLUMNS_BY_GATES, units, &column);
-            const float *from = by_group + vector / 4 * K * GROUP + vector % 4 * VL;
-            for (size_t r = begin; columns && r < last && r < begin + ROWS_AT_A_TIME; r++)
-                store_edge(out + r * N + column, share * load(from + r * GROUP), columns);
+    for (size_t begin = first; begin < last; begin += ROWS_OF_GROUP)
+        for (size_t group = 0; group < NAME(packed_groups)(N); group++) {
+            size_t end = last - begin < ROWS_OF_GROUP ? last : begin + ROWS_OF_GROUP, column[4], columns[4], whole = 0;
+            for (size_t j = 0; j < 4; j++) {
+                columns[j] = NAME(span)((group * 4 + j) * VL, N, order == COLUMNS_BY_GATES, units, &column[j]);
+                whole += columns[j] == VL;
+            }
+            const float *from = by_group + (group * K + begin) * GROUP;
+            for (size_t r = begin; r < end; r++, from += GROUP)
+                for (size_t j = 0; j < 4; j++) {
+                    vec sums = share * load(from + j * VL);
+                    if (whole == 4) store(out + r * N + column[j], sums);
+                    else if (columns[j]) store_edge(out + r * N + column[j], sums, columns[j]);
+                }
         }
 }

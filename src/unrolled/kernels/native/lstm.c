@@ -28,6 +28,7 @@
 #define SUMMED_ROWS 256  /* products of rows that are summed before the sums go to memory */
 #define STRIP_GROUPS 32  /* groups of columns that are packed for them together: as a rule, all that a thread has */
 #define ROWS_AT_A_TIME 8 /* of a matrix that is put in another order */
+#define ROWS_OF_GROUP 32 /* of sums that are copied together */
 #define ROWS_AHEAD 2     /* how far ahead it is read, across rows and along them: the processor does not see it coming */
 #define COLUMNS_AHEAD 32
 
