@@ -130,9 +130,9 @@ class LanguageModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def _first_inputs(self, ids: Tensor, generator: torch.Generator | None) -> KernelInput:
-        """Embed every distinct token once, for a table: text repeats its words, so that is often half of the product.
+        """Embed every distinct token once, for a table: text repeats its words, so often that is half of the product.
 
-        Dropout of the input differs wherever a token occurs, and a table has one row for it.
+        Dropout of the input differs wherever a token occurs, and a table has one row for all of them.
         """
         first, rate = self.layers[0], self.settings.input_dropout
         if generator is not None and rate > 0:
