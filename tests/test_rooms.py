@@ -17,7 +17,8 @@ import unrolled
 
 SOURCE = Path(unrolled.__file__).parent
 ROWS = (
-    ("errors", "units", "version", "machine"),
+    ("errors", "units", "version", "machine", "strict_json"),
+    ("files",),
     ("config", "shipped"),
     ("text",),
     ("data", "kernels"),

@@ -1,0 +1,79 @@
+"""Opening files that other people made: regular ones only, and no more of them than a bound.
+
+A folder from elsewhere may hold a named pipe, which waits for ever, or a link to a device, which never ends. Here a
+file is opened without waiting, the open file itself is checked (not what its path names a moment later), and a read
+stops at a bound even where the file grows in the meantime.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from unrolled.errors import UserError
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_regular(path: str | Path, largest_bytes: int) -> BinaryIO:
+    """Open a regular file, through links, for reading bytes.
+
+    Args:
+        path: the file.
+        largest_bytes: a longer file is refused.
+
+    Raises:
+        FileNotFoundError: there is none; callers know best what its absence means.
+        UserError: it is a directory, a pipe or a device, it is too large, or it cannot be opened.
+    """
+    try:
+        handle = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        raise UserError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise UserError(f"{path} is a {_kind(about.st_mode)}, not a regular file; put the file itself there.")
+        if about.st_size > largest_bytes:
+            raise _too_large(path, largest_bytes)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: str | Path, largest_bytes: int) -> bytes:
+    """Return the bytes of a regular file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is not a regular file, it holds more than `largest_bytes`, or it cannot be read.
+    """
+    with open_regular(path, largest_bytes) as file:
+        try:
+            content = file.read(largest_bytes + 1)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+    if len(content) > largest_bytes:  # it has grown since it was opened, or its file system does not tell sizes
+        raise _too_large(path, largest_bytes)
+    return content
+
+
+def _too_large(path: str | Path, largest_bytes: int) -> UserError:
+    size = f"{largest_bytes // 2**20:,} MiB" if largest_bytes >= 2**20 else f"{largest_bytes:,} bytes"
+    return UserError(f"{path} is larger than {size}, too large to be what it should be.")
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISDIR, "directory"),
+        (stat.S_ISFIFO, "named pipe"),
+        (stat.S_ISCHR, "device"),
+        (stat.S_ISBLK, "device"),
+        (stat.S_ISSOCK, "socket"),
+    )
+    return next((name for is_kind, name in kinds if is_kind(mode)), "special file")
