@@ -21,8 +21,8 @@ import numpy as np
 import tokenizers
 
 from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
+from unrolled.sources.sources import read_sources
 from unrolled.text.characters import CharacterTokenizer
-from unrolled.text.sources import read_sources
 
 CHARACTERS = 20_000_000
 LIBRARY_CHARACTERS = 200_000  # the library is some hundred times slower

@@ -18,7 +18,7 @@ import torch
 from unrolled.bench.side_by_side import times_in_turn
 from unrolled.config import DataSettings
 from unrolled.data import Corpus, RandomWindows, Streams, prepare_corpus
-from unrolled.text import read_sources
+from unrolled.sources import read_sources
 
 CHARACTERS = 2_000_000
 PASSES = 10

@@ -65,7 +65,7 @@ def prepare_corpus(
     """Read, split and encode a text, or find it in the cache.
 
     Args:
-        sources: what to read, as in `unrolled.text.sources`.
+        sources: what to read, as in `unrolled.sources.sources`.
         valid_sources: where given, all of `sources` trains and these validate.
         tokenizer: an existing vocabulary, for fine-tuning; by default the training part gives its own.
         cache_folder: instead of the default one, see `unrolled.data.cache`.

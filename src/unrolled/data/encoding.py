@@ -21,7 +21,8 @@ from unrolled.config import DataSettings
 from unrolled.data.cache import disk_full_is_plain
 from unrolled.data.pieces import gathered, whole_lines
 from unrolled.errors import UserError
-from unrolled.text import RecordSource, TextSource, Tokenizer, read_records, read_sources
+from unrolled.sources import RecordSource, TextSource, read_records, read_sources
+from unrolled.text import Tokenizer
 from unrolled.text.characters import smallest_dtype
 
 MOST_UNKNOWN_LISTED = 40
@@ -76,7 +77,7 @@ def encode_text(
     """Encode a text that stands alone, for measuring a model on it; memory stays bounded.
 
     Args:
-        specs: sources as in `unrolled.text.sources`.
+        specs: sources as in `unrolled.sources.sources`.
         encoding_errors: `strict`, or `replace` for bytes that are not UTF-8.
         settings: those that the model was trained with: whether the text is records, and where a speaker is found.
         folder: where the nameless file with the ids goes; the system's temporary folder by default.

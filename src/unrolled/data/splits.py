@@ -140,7 +140,7 @@ def encode_split(
     """Encode one part of a text, as training with these settings would split it.
 
     Args:
-        specs: sources as in `unrolled.text.sources`.
+        specs: sources as in `unrolled.sources.sources`.
         split: train, valid or test.
         folder: where nameless files go; the system's temporary folder by default.
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from unrolled.errors import UserError
-from unrolled.text.speakers import missing_note, tagged
+from unrolled.sources.speakers import missing_note, tagged
 
 END = "\x00the end"  # a line of its own after the last one: no text holds a zero byte
 LARGEST_FIELD_CHARACTERS = 2**31 - 1

@@ -4,7 +4,7 @@ import pytest
 
 from unrolled.config import DataSettings
 from unrolled.errors import UserError
-from unrolled.text.vocabulary import Coverage, make_tokenizer
+from unrolled.text.build import Coverage, make_tokenizer
 
 PIECES = ["The ring, the RING!\nthe sea\n", "a ring\nthe a\n"]  # the 4, ring 3, a 2, sea 1
 SPOKEN = ["SAM: the ring\nSAM: a ring: gold\n", "SAM: a sea\nOLD MAN: the sea\n", "He said: go\n"]

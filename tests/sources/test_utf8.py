@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UserError
-from unrolled.text import decoding
-from unrolled.text.decoding import Tally, decoded
+from unrolled.sources import utf8
+from unrolled.sources.utf8 import Tally, decoded
 
 awkward = st.text(alphabet="a\r\n é漢😀\ufeff\ufffd\u2028")
 
@@ -61,7 +61,7 @@ def test_an_undecodable_byte_is_named_with_its_offset(data, offset, most):
 
 
 def test_offsets_count_from_the_start_of_the_file_in_later_blocks(monkeypatch):
-    monkeypatch.setattr(decoding, "BLOCK_BYTES", 8)
+    monkeypatch.setattr(utf8, "BLOCK_BYTES", 8)
     with pytest.raises(UserError, match="0xff at offset 21 "):
         read("aé漢".encode() * 3 + b"aaa\xffaaaaaaa")
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UserError
-from unrolled.text.decoding import Tally
-from unrolled.text.fields import FieldReader
+from unrolled.sources.jsonl_fields import FieldReader
+from unrolled.sources.utf8 import Tally
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=9)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UserError
-from unrolled.text.columns import column_cells, column_text, header_of
+from unrolled.sources.csv_columns import column_cells, column_text, header_of
 
 cells = st.text(alphabet='a",\n \u2028é')
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unrolled.errors import UserError
-from unrolled.text.columns import column_cells, header_of, lines_of, listing
-from unrolled.text.decoding import Tally, decoded
-from unrolled.text.fields import ENDINGS as JSON_ENDINGS
-from unrolled.text.fields import FieldReader, objects
+from unrolled.sources.csv_columns import column_cells, header_of, lines_of, listing
+from unrolled.sources.jsonl_fields import ENDINGS as JSON_ENDINGS
+from unrolled.sources.jsonl_fields import FieldReader, objects
+from unrolled.sources.utf8 import Tally, decoded
 
 BUILTIN_PREFIX = "builtin:"
 BUILTIN_FOLDERS = ("stories",)

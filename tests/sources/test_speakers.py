@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from unrolled.text.speakers import missing_note, tagged
+from unrolled.sources.speakers import missing_note, tagged
 
 
 def test_a_speaker_is_one_line_before_the_text():

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from unrolled.errors import UserError
-from unrolled.text.columns import lines_of, listing
-from unrolled.text.decoding import Tally
-from unrolled.text.speakers import missing_note, tagged
+from unrolled.sources.csv_columns import lines_of, listing
+from unrolled.sources.speakers import missing_note, tagged
+from unrolled.sources.utf8 import Tally
 
 ENDINGS = (".jsonl", ".ndjson")
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from unrolled.errors import UserError
-from unrolled.text.sources import read_records, read_sources
+from unrolled.sources.sources import read_records, read_sources
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_the_stories_of_the_package_are_joined_by_one_blank_line(here):
 
 
 def test_stories_that_end_in_a_blank_line_or_none_are_joined_alike(here, monkeypatch):
-    monkeypatch.setattr("unrolled.text.sources.resources.files", lambda package: here)
+    monkeypatch.setattr("unrolled.sources.sources.resources.files", lambda package: here)
     (here / "stories").mkdir()
     for name, text in (("a", "one"), ("b", "two\n"), ("c", "three\n\n"), ("d", "four")):
         (here / "stories" / f"{name}.txt").write_text(text)

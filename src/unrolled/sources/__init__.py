@@ -1,0 +1,7 @@
+"""Where text comes from: files, folders, CSV columns, JSON fields, standard input, decoded and cleaned."""
+
+from unrolled.sources.sources import RecordSource as RecordSource
+from unrolled.sources.sources import SourceReport as SourceReport
+from unrolled.sources.sources import TextSource as TextSource
+from unrolled.sources.sources import read_records as read_records
+from unrolled.sources.sources import read_sources as read_sources
