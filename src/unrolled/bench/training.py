@@ -30,7 +30,7 @@ from unrolled.config import ModelSettings, TrainingSettings
 from unrolled.kernels import Kernel
 from unrolled.nn import LanguageModel
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.optimiser import Optimiser, clip_gradients
+from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
 
 SEEDS_WAY, TORCH, TORCH_BF16 = "the seed's way", "torch.nn.LSTM", "torch.nn.LSTM, bf16 autocast"
 OURS_BF16 = f"ours, {BFLOAT16}"

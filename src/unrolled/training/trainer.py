@@ -40,7 +40,7 @@ from unrolled.sampling import decoder_of, generate
 from unrolled.training.events import Evaluated, Finished, Listener, Previewed, RolledBack, Stepped
 from unrolled.training.guard import LossGuard
 from unrolled.training.interrupts import stop_on_signals
-from unrolled.training.optimiser import Optimiser, clip_gradients
+from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
 from unrolled.training.schedule import rate_share, share_done
 from unrolled.units import bits_per_unit, perplexity
 

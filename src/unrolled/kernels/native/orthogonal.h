@@ -1,4 +1,4 @@
-/* The nearest matrix whose singular values are all near 1, by Newton-Schulz iteration, for Muon; see `unrolled.training.muon`.
+/* The nearest matrix whose singular values are all near 1, by Newton-Schulz iteration, for Muon; see `unrolled.training.optimizers.muon`.
  * Included by `lstm.c` once, after the products of float32: rounded to bfloat16, small singular values would be lost.
  *
  *     S = X X^T       X <- a X + (b S + c S S) X

@@ -2,7 +2,7 @@
 
 adam: Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980) with decoupled weight decay (Loshchilov and Hutter
       2019) for every parameter; at a weight decay of 0 that is Adam itself.
-muon: `unrolled.training.muon` for the layers' matrices, Adam as above for embedding, output layer and biases.
+muon: `unrolled.training.optimizers.muon` for the layers' matrices, Adam as above for embedding, output layer and biases.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.config import TrainingSettings
-from unrolled.training.muon import Muon
+from unrolled.training.optimizers.muon import Muon
 
 STATE = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum"}}
 FUSED = ("cpu", "cuda", "mps")  # where PyTorch makes Adam's step in one pass over memory, not in ten

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from unrolled.training import muon
-from unrolled.training.muon import Muon, orthogonal
+from unrolled.training.optimizers import muon
+from unrolled.training.optimizers.muon import Muon, orthogonal
 
 I, H = 5, 9
 

@@ -5,7 +5,7 @@ import torch
 
 from unrolled.config import ModelSettings, TrainingSettings
 from unrolled.nn import LanguageModel
-from unrolled.training.optimiser import Optimiser, clip_gradients
+from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
 
 
 def model(seed=1):
