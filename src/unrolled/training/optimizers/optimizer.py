@@ -2,8 +2,8 @@
 
 adam: Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980) with decoupled weight decay (Loshchilov and Hutter
       2019) for every parameter; at a weight decay of 0 that is Adam itself.
-muon: `unrolled.training.optimizers.muon` for the layers' matrices, Adam as above for the embedding, the output layer and
-      biases.
+muon: `unrolled.training.optimizers.muon` for the layers' matrices, Adam as above for the embedding, the output
+      layer and biases.
 """
 
 from __future__ import annotations
