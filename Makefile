@@ -30,7 +30,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "unrolled needs Python 3.10 or newer; try: make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed: $(VENV)/bin/python requirements.lock pyproject.toml hatch_build.py $(wildcard src/unrolled/kernels/native/*.[ch])
+$(VENV)/.installed: $(VENV)/bin/python requirements.lock pyproject.toml hatch_build.py $(wildcard src/unrolled/native/csrc/*.[ch])
 	@echo "Installing into $(VENV): this happens once and takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .

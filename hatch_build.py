@@ -18,12 +18,12 @@ class NativeKernelHook(BuildHookInterface):
         """Compile before the files of a wheel are collected."""
         if self.target_name != "wheel":
             return
-        folder = Path(self.root) / "src" / "unrolled" / "kernels" / "native"
+        folder = Path(self.root) / "src" / "unrolled" / "native"
         spec = importlib.util.spec_from_file_location("unrolled_native_build", folder / "build.py")
         build = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(build)
         try:
-            libraries = build.build_variants(folder, folder / "libraries")
+            libraries = build.build_variants(folder / "csrc", folder / "libraries")
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             self.app.display_warning(f"unrolled is installed without its native kernel: {error}")
             return

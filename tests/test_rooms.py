@@ -18,7 +18,7 @@ import unrolled
 SOURCE = Path(unrolled.__file__).parent
 ROWS = (
     ("errors", "units", "version", "machine", "strict_json"),
-    ("files",),
+    ("files", "native"),
     ("config", "shipped"),
     ("text", "sources"),
     ("data", "kernels"),

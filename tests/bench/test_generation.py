@@ -9,7 +9,7 @@ import pytest
 
 from unrolled.bench import generation
 from unrolled.bench.training import Shape
-from unrolled.kernels.native import native_library
+from unrolled.native import native_library
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from unrolled.kernels import Dense, Embedded, Projected, ReferenceKernel, TableLookup, softmax
-from unrolled.kernels import threads as kernel_threads
-from unrolled.kernels.native import NativeKernel, build, library, native_library, native_status, operands
+from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.native import gradients as gradients_of_native
-from unrolled.kernels.native import orthogonal as orthogonal_of_native
 from unrolled.kernels.native import softmax as native_softmax
-from unrolled.kernels.native.orthogonal import native_orthogonal
-from unrolled.kernels.native.team import Cut
-from unrolled.training import muon
+from unrolled.native import build, library, native_library, native_status, newton_schulz, operands
+from unrolled.native import threads as kernel_threads
+from unrolled.native.newton_schulz import native_orthogonal
+from unrolled.native.team import Cut
+from unrolled.training.optimizers import muon
 
 COMPILER = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
 pytestmark = pytest.mark.skipif(
@@ -80,7 +80,7 @@ def wide_library(tmp_path_factory):
     """The grouping and the tiles of AVX-512 with other instructions, for processors without AVX-512."""
     folder = tmp_path_factory.mktemp("wide")
     flags = ["-DUNROLLED_WIDE"]
-    sources = sorted(Path(build.__file__).parent.glob("*.c"))
+    sources = sorted((Path(build.__file__).parent / "csrc").glob("*.c"))
     build._compile(build._compiler(), sources, folder / "wide.so", flags)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "LIBRARIES", folder)
@@ -532,5 +532,5 @@ def test_orthogonal_matrices_are_left_to_pytorch_where_c_is_no_better(monkeypatc
     assert native_orthogonal(matrices, muon.ITERATIONS) is None
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert native_orthogonal(matrices, muon.ITERATIONS) is not None
-    monkeypatch.setattr(orthogonal_of_native, "native_library", lambda: None)
+    monkeypatch.setattr(newton_schulz, "native_library", lambda: None)
     assert native_orthogonal(matrices, muon.ITERATIONS) is None

@@ -3,8 +3,9 @@
 import pytest
 
 from unrolled.kernels import choose_precision, precision
-from unrolled.kernels.native import NativeKernel, native_library
+from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.native import precision as native_precision
+from unrolled.native import native_library
 
 pytestmark = pytest.mark.skipif(native_library() is None, reason="no C compiler was here when unrolled was installed")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from unrolled.config import SamplingSettings
 from unrolled.errors import UserError
-from unrolled.kernels.native import native_library
+from unrolled.native import native_library
 from unrolled.sampling import Delta, NativeDecoder, NumpyDecoder, generate, stream
 from unrolled.text import BytePairTokenizer, WordTokenizer
 from unrolled.text.characters import CharacterTokenizer

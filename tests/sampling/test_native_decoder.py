@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from unrolled.config import SamplingSettings
 from unrolled.errors import UserError
-from unrolled.kernels.native import decoding, library, native_library
+from unrolled.native import decode, library, native_library
 from unrolled.sampling import NativeDecoder, NumpyDecoder, NumpyState, from_model, generate, native_decoder, stream
 from unrolled.sampling.choice import TokenChooser
 from unrolled.sampling.drawing import Request
@@ -127,9 +127,9 @@ def test_a_choice_in_c_is_the_choice_in_python_whatever_the_settings(variant):
             counts if chosen.frequency_penalty != 0 or chosen.presence_penalty != 0 else None,
         ]
         made = native_decoder._draw_settings(request)
-        pointers = [decoding.address(array) for array in arrays]
+        pointers = [decode.address(array) for array in arrays]
         found = c.decode_choose(
-            vocabulary, decoding.ctypes.byref(made), number % 7, *pointers, uniform, decoding.address(scratch)
+            vocabulary, decode.ctypes.byref(made), number % 7, *pointers, uniform, decode.address(scratch)
         )
         differing += found != expected
     assert differing == 0
@@ -140,11 +140,11 @@ def test_top_p_that_ends_exactly_between_equals_keeps_as_many_as_in_python(mass)
     c, scratch, logits = native_library(), np.empty(200), np.zeros(8, np.float32)
     chosen = settings(top_p=mass)
     made = native_decoder._draw_settings(Request(np.array([1]), 0, chosen, 0, None, None))
-    pointers = decoding.address(logits), None, None
+    pointers = decode.address(logits), None, None
     for uniform in (0.0, 0.3, 0.7, 1 - 2**-53):
         expected = TokenChooser(chosen, 8, OneNumber(uniform)).choose(logits, [])
-        byref = decoding.ctypes.byref(made)
-        assert c.decode_choose(8, byref, 0, *pointers, uniform, decoding.address(scratch)) == expected
+        byref = decode.ctypes.byref(made)
+        assert c.decode_choose(8, byref, 0, *pointers, uniform, decode.address(scratch)) == expected
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -153,8 +153,8 @@ def test_scores_that_are_not_finite_are_no_token(value):
     made = native_decoder._draw_settings(Request(np.array([1]), 0, settings(), 0, 1, None))
     for logits in ([0, 0, value, 0], [value, 0, 0, 0], [-math.inf, 0, -math.inf, -math.inf]):
         row = np.array(logits, np.float32)
-        byref = decoding.ctypes.byref(made)
-        assert c.decode_choose(4, byref, 0, decoding.address(row), None, None, 0.5, decoding.address(scratch)) == -1
+        byref = decode.ctypes.byref(made)
+        assert c.decode_choose(4, byref, 0, decode.address(row), None, None, 0.5, decode.address(scratch)) == -1
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_row_is_the_same_alone_in_a_batch_and_with_any_number_of_threads(threa
         assert generate(decoder, LETTERS, "ab", settings(seed=sample.seed, top_k=5, **LOUD)).samples == (sample,)
 
 
-@pytest.mark.parametrize("precision", decoding.WIDTHS)
+@pytest.mark.parametrize("precision", decode.WIDTHS)
 @pytest.mark.parametrize(("hidden", "layers"), [(21, 3), (131, 2), (1601, 1)])
 def test_a_step_of_many_rows_is_that_of_each_row_alone_bit_for_bit(hidden, layers, precision):
     draw = np.random.default_rng(hidden)
@@ -240,7 +240,7 @@ def test_every_variant_writes_the_same_text(monkeypatch):
     for name, level in library.FASTEST_FIRST:
         variant = library._open(name)
         if variant is not None and library._open("portable").lstm_processor_level() >= level:
-            monkeypatch.setattr(decoding, "native_library", lambda variant=variant: variant)
+            monkeypatch.setattr(decode, "native_library", lambda variant=variant: variant)
             assert generate(decoders(hidden=37, layers=2)[1], LETTERS, "ab", settings(n=7, top_k=6)) == expected
 
 
@@ -276,7 +276,7 @@ def test_bfloat16_rounds_to_nearest_even_and_keeps_what_is_not_finite():
     numbers = [1.00390625, 1.01171875, -1.0039063, 3.4e38, -math.inf, math.nan, 1e-45, 0.1]
     panel = np.resize(np.array(numbers, np.float32), native_library().decode_packed_output_size(1, 4))
     words = np.empty(len(panel) // 2, np.uint32)
-    native_library().decode_halve(len(panel), decoding.address(panel), decoding.address(words))
+    native_library().decode_halve(len(panel), decode.address(panel), decode.address(words))
     width = len(panel) // 16  # a vector
     pairs = panel.reshape(-1, 2, width)
     np.testing.assert_array_equal((words << 16).view(np.float32).reshape(-1, width), rounded(pairs[:, 0]))
@@ -294,7 +294,7 @@ def test_bfloat16_costs_less_than_a_thousandth_of_a_nat_on_the_shipped_model():
     model = load(device="cpu")
     weights = from_model.weights_of(model.network)
     ids = model.tokenizer.encode(TALE)
-    nats = {p: nats_of(NativeDecoder(*weights, precision=p), ids, model.tokenizer.start_id) for p in decoding.WIDTHS}
+    nats = {p: nats_of(NativeDecoder(*weights, precision=p), ids, model.tokenizer.start_id) for p in decode.WIDTHS}
     assert nats["float32"] == pytest.approx(np.mean(model.score(TALE).nats), abs=1e-5)
     assert nats["bfloat16"] != nats["float32"]
     assert abs(nats["bfloat16"] - nats["float32"]) < 1e-3
@@ -407,6 +407,6 @@ def test_without_the_library_the_decoder_is_the_one_in_numpy(monkeypatch):
     monkeypatch.setattr(from_model, "native_library", lambda: None)
     from_model.decoder_of(Model(), "bfloat16")
     assert made == ["float32", "bfloat16", "numpy"]
-    monkeypatch.setattr(decoding, "native_library", lambda: None)
+    monkeypatch.setattr(decode, "native_library", lambda: None)
     with pytest.raises(RuntimeError, match="without its native kernel"):
         decoders()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled.kernels.native import native_library
+from unrolled.native import native_library
 from unrolled.sampling import NativeDecoder, NumpyDecoder, NumpyState
 
 NATIVE = pytest.param(

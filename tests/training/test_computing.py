@@ -2,9 +2,9 @@
 
 import pytest
 
+from unrolled import native
 from unrolled.config import make_settings
 from unrolled.errors import UserError
-from unrolled.kernels import native
 from unrolled.runs import Checkpoint
 from unrolled.training.computing import check_machine, choose_machine
 

@@ -34,7 +34,7 @@ from torch.autograd.function import once_differentiable
 
 from unrolled.kernels.contract import KernelInput, TableLookup, hoisted
 from unrolled.kernels.softmax import summed_cross_entropy
-from unrolled.kernels.threads import parts_of, run_parts, torchs_openmp
+from unrolled.native.threads import parts_of, run_parts, torchs_openmp
 
 BLOCK_STEPS = 8  # steps whose backward factors are computed together; a block of 64 x 256 gates fits in a core's L2
 FEWEST_ROWS = 8  # of a thread: fewer do not pay for a product of their own

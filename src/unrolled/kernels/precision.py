@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unrolled.kernels.native import NativeKernel, native_library
+from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.native.precision import bfloat16_is_fast, bfloat16_is_right
+from unrolled.native import native_library
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from unrolled.kernels.contract import Kernel
 from unrolled.kernels.fused import FusedKernel
-from unrolled.kernels.native import NativeKernel, native_library, native_status
+from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.precision import choose_precision
 from unrolled.kernels.reference import ReferenceKernel
 from unrolled.kernels.stored_choice import read_choice
+from unrolled.native import native_library, native_status
 
 MEASURED = "measured the fastest here by `unrolled bench kernels --store`"
 

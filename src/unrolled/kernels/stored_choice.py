@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from unrolled.errors import UserError
-from unrolled.kernels.native import native_status
 from unrolled.machine import default_cache_folder, machine_name
+from unrolled.native import native_status
 from unrolled.version import __version__
 
 FORMAT_VERSION = 1

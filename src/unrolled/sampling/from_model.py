@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from unrolled.kernels.native import native_library, native_status
+from unrolled.native import native_library, native_status
 from unrolled.nn import LanguageModel
 from unrolled.sampling.native_decoder import PRECISIONS, NativeDecoder
 from unrolled.sampling.stepper import Layer, NumpyDecoder

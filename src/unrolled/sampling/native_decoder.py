@@ -15,13 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrolled.config import SamplingSettings
-from unrolled.kernels.native import decoding
+from unrolled.native import decode
 from unrolled.sampling.choice import GREEDY_BELOW
 from unrolled.sampling.draw import generator_for
 from unrolled.sampling.drawing import Request
 from unrolled.sampling.stepper import Layer, NumpyState, check_shapes
 
-PRECISIONS = tuple(decoding.WIDTHS)
+PRECISIONS = tuple(decode.WIDTHS)
 LONGEST_BLOCK = 64  # tokens
 GROWTH = 4  # times as long as the block before
 WORK_OF_A_BLOCK = 64e6  # weights read, about ten milliseconds
@@ -54,7 +54,7 @@ class NativeDecoder:
         table = np.asarray(embedding, np.float32) @ w_ih + bias
         upper = [(np.concatenate([below, own]), b) for below, own, b in layers[1:]]
         self.layers = len(layers)
-        self.packed = decoding.PackedModel(table, [(w_hh, bias), *upper], output_weight, output_bias, precision)
+        self.packed = decode.PackedModel(table, [(w_hh, bias), *upper], output_weight, output_bias, precision)
         weights = (8 * self.layers - 4) * self.hidden_size**2 + output_weight.size
         self._weights = weights
 
@@ -155,18 +155,18 @@ class NativeDrawing:
         uniforms = np.array([[generator.random() for _ in range(block)] for generator in self._generators])
         tokens = np.empty((count, block), np.int64)
         arrays = {**self._arrays, "h_new": np.empty_like(self._arrays["h"]), "uniforms": uniforms, "tokens": tokens}
-        addresses = {name: decoding.address(array) for name, array in arrays.items()}
-        rows = decoding.Rows(count, block, self._written, self._heard, **addresses)
+        addresses = {name: decode.address(array) for name, array in arrays.items()}
+        rows = decode.Rows(count, block, self._written, self._heard, **addresses)
         self._decoder.packed.write(self._settings, rows, fresh)
         self._written += block
         self._heard += block
         return tokens
 
 
-def _draw_settings(request: Request) -> decoding.DrawSettings:
+def _draw_settings(request: Request) -> decode.DrawSettings:
     """Return the settings as C reads them: what is off is neutral, what is nothing is -1."""
     settings = request.settings
-    return decoding.DrawSettings(
+    return decode.DrawSettings(
         temperature=0 if settings.temperature < GREEDY_BELOW else settings.temperature,
         repetition=settings.repetition_penalty,
         frequency=settings.frequency_penalty,

@@ -9,8 +9,9 @@ import torch
 from unrolled.config import Settings
 from unrolled.errors import UserError
 from unrolled.kernels import KernelChoice, PrecisionChoice, available_kernels, choose_precision, select_kernel
-from unrolled.kernels.native import NativeKernel, native_status
+from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.precision import PRECISIONS
+from unrolled.native import native_status
 from unrolled.nn import DeviceChoice, choose_device
 from unrolled.runs import Checkpoint
 

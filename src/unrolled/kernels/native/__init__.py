@@ -1,10 +1,5 @@
-"""The recurrence in plain C.
-
-`lstm.c` is the code, `build` compiles it, `library` finds it, `team` shares its work between threads, `operands` gives
-it tensors, `kernel` is its place in autograd's graph.
-"""
+"""The recurrence in plain C as a kernel: nodes of autograd's graph over the functions of `unrolled.native`."""
 
 from unrolled.kernels.native.kernel import NativeKernel
-from unrolled.kernels.native.library import native_library, native_status
 
-__all__ = ["NativeKernel", "native_library", "native_status"]
+__all__ = ["NativeKernel"]

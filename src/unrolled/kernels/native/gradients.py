@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unrolled.kernels.native.operands import COLUMNS_BY_GATES, ROWS_BY_GATES, Operands
-from unrolled.kernels.native.team import cut
+from unrolled.native.operands import COLUMNS_BY_GATES, ROWS_BY_GATES, Operands
+from unrolled.native.team import cut
 
 BLOCK_NUMBERS = 5 * 2**20  # derivatives of a block, at most: 20 MiB in float32
 

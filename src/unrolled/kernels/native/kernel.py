@@ -17,10 +17,10 @@ from torch.autograd.function import once_differentiable
 from unrolled.kernels.contract import Embedded, KernelInput, Projected, TableLookup
 from unrolled.kernels.fused import FusedKernel
 from unrolled.kernels.native.gradients import DenseGradient, EmbeddedGradient, GivenGradient, TableGradient, backward
-from unrolled.kernels.native.library import native_library
-from unrolled.kernels.native.operands import COLUMNS_BY_GATES, Operands, are_within, operands
 from unrolled.kernels.native.softmax import native_cross_entropy
-from unrolled.kernels.native.team import cut
+from unrolled.native.library import native_library
+from unrolled.native.operands import COLUMNS_BY_GATES, Operands, are_within, operands
+from unrolled.native.team import cut
 
 KEPT_NUMBERS = 6  # a unit, row and step, for the backward pass
 WIDEST = 64  # units to which the packed W is rounded up

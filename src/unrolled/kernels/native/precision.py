@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrolled.kernels.contract import Dense
 from unrolled.kernels.native.kernel import NativeKernel
-from unrolled.kernels.native.library import native_library
+from unrolled.native.library import native_library
 
 FAST_VARIANTS = ("avx512bf16",)
 LARGEST_DIFFERENCE = 0.03  # of float32's largest number; an operand is rounded to within 1 / 256 of itself

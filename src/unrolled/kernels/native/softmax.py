@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.native.operands import WINDOW_ROWS, Operands, are_within
-from unrolled.kernels.native.team import cut
 from unrolled.kernels.softmax import IGNORED
+from unrolled.native.operands import WINDOW_ROWS, Operands, are_within
+from unrolled.native.team import cut
 
 BLOCK_NUMBERS = 2**20  # derivatives by the logits of a block, all that is kept of them
 FLOAT_BYTES = 4

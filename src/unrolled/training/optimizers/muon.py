@@ -20,7 +20,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from unrolled.kernels.native.orthogonal import native_orthogonal
+from unrolled.native.newton_schulz import native_orthogonal
 
 GATES = 4
 # a, b and c of each iteration: of all such polynomials the nearest to 1 where the iteration before has left singular

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unrolled.kernels.native.library import native_library
-from unrolled.kernels.native.operands import operands
-from unrolled.kernels.native.team import cut
+from unrolled.native.library import native_library
+from unrolled.native.operands import operands
+from unrolled.native.team import cut
 
 
 def native_orthogonal(matrices: Tensor, iterations: Sequence[tuple[float, float, float]]) -> Tensor | None:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.kernels.native.library import native_library
-from unrolled.kernels.native.team import Cut, cut, do_parts
+from unrolled.native.library import native_library
+from unrolled.native.team import Cut, cut, do_parts
 
 GATES = 4
 MOVED = 48  # multiplications that take as long as to move a number from one place to another

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unrolled.kernels.native.library import native_library
-from unrolled.kernels.threads import parts_of, run_parts
+from unrolled.native.library import native_library
+from unrolled.native.threads import parts_of, run_parts
 
 _SIZE, _POINTER, _DOUBLE, _INT = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
 LINE_BYTES = 64  # of a cache; vectors that straddle two of them take twice as long to read

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from unrolled.kernels import threads
-from unrolled.kernels.native import native_library, operands, team
-from unrolled.kernels.native.team import Cut, cut, do_parts
+from unrolled.native import native_library, operands, team, threads
+from unrolled.native.team import Cut, cut, do_parts
 
 needs_library = pytest.mark.skipif(
     native_library() is None, reason="no C compiler was here when unrolled was installed"

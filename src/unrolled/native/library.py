@@ -9,7 +9,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-from unrolled.kernels.native.team import FLOAT32_ONLY, PARTS
+from unrolled.native.team import FLOAT32_ONLY, PARTS
 
 LIBRARIES = Path(__file__).parent / "libraries"
 # variant, and the processor level that it needs

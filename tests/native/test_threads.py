@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unrolled.kernels import threads
-from unrolled.kernels.threads import parts_of, run_parts, threads_worth, torchs_openmp
+from unrolled.native import threads
+from unrolled.native.threads import parts_of, run_parts, threads_worth, torchs_openmp
 
 COUNTS = [0, 1, 5, 64]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unrolled.kernels.threads import call_in_threads, threads_worth
+from unrolled.native.threads import call_in_threads, threads_worth
 
 LINE_BYTES = 64  # members' scratch begins on cache lines of its own
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.kernels.native import build, library
+from unrolled.native import build, library
 
-SOURCES = Path(build.__file__).parent
+SOURCES = Path(build.__file__).parent / "csrc"
 DRIVER = Path(__file__).with_name("native_fuzz.c")
 # "wide": the grouping of AVX-512 with the instructions of AVX2, for processors without AVX-512
 VARIANTS = {"portable": [], **build.X86_VARIANTS, "wide": ["-DUNROLLED_WIDE", "-mavx2", "-mfma"]}

@@ -1,4 +1,4 @@
-"""Compile the C files beside this one into a library for each kind of processor that it can be dispatched to.
+"""Compile the C files in `csrc/` into a library for each kind of processor that it can be dispatched to.
 
 Run by the package's build (`hatch_build.py`), which goes on without the native kernel where this fails. It imports
 nothing of the package, so that a build environment needs no dependency.

@@ -1,0 +1,9 @@
+"""The compiled C library: its sources in `csrc/`, its building, finding and calling; nothing here knows autograd.
+
+`build` compiles the sources, `library` loads the variant for this processor, `team` and `threads` share work between
+threads, `operands` packs tensors for it; `decode` and `newton_schulz` call two families of its functions.
+"""
+
+from unrolled.native.library import native_library, native_status
+
+__all__ = ["native_library", "native_status"]
