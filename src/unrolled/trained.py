@@ -25,7 +25,7 @@ from unrolled.errors import UserError
 from unrolled.evaluation import Likelihood, evaluate, surprisals_nats
 from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
-from unrolled.runs import RunConfig, RunFolder, read_metrics, read_weights
+from unrolled.runs import RunConfig, RunFolder, check_metrics, read_weights
 from unrolled.sampling import Decoder, Delta, Generation, decoder_of, generate, precision_here, stream
 from unrolled.shipped import shipped_model_folder
 from unrolled.text import Tokenizer
@@ -204,7 +204,8 @@ class TrainedModel:
 
     def info(self) -> dict[str, Any]:
         """Return what the model is, how it was made and how well it did, as JSON-ready values."""
-        entry = next((e for e in reversed(read_metrics(self._run.metrics)) if e["step"] == self.best.step), {})
+        metrics = check_metrics(self._run.metrics)
+        entry = next((e for e in reversed(metrics.entries) if e["step"] == self.best.step), {})
         model = self.settings.model
         return {
             "name": self.name,
@@ -217,7 +218,7 @@ class TrainedModel:
             "dropout": model.dropout,
             "preset": self.config.preset,
             "best_step": self.best.step,
-            "steps": max((e["step"] for e in read_metrics(self._run.metrics)), default=self.best.step),
+            "steps": max((e["step"] for e in metrics.entries), default=self.best.step),
             "valid_loss_nats": self.best.valid_loss_nats,
             "valid_perplexity": entry.get("valid_perplexity"),
             "valid_bits_per_char": entry.get("valid_bits_per_char"),
@@ -234,6 +235,7 @@ class TrainedModel:
             "made_with": self.config.made_with,
             "imported_from": self.config.imported_from,
             "warnings": list(self.warnings),
+            "notes": metrics.notes,
         }
 
 

@@ -1,4 +1,4 @@
-"""The reader of safetensors files against the library: equal where it accepts, and it never accepts what that refuses."""
+"""The reader of safetensors files against the library: what it accepts, the library accepts too and reads the same."""
 
 import hashlib
 import json
@@ -23,8 +23,7 @@ def ours(path):
     try:
         with open_safetensors(path) as file:
             return file.read(), file.metadata
-    except SafetensorsProblem as problem:
-        assert str(problem)[0].islower()
+    except SafetensorsProblem:
         return None
 
 

@@ -20,7 +20,8 @@ if sys.argv[2] == "remove":
     (run / "model.safetensors").unlink()
 else:
     os.truncate(run / "model.safetensors", 0)
-print(json.dumps([model.score("The fox.").nats, model.generate("The", seed=3, max_tokens=30).samples[0].text, model.info()]))
+text = model.generate("The", seed=3, max_tokens=30).samples[0].text
+print(json.dumps([model.score("The fox.").nats, text, model.info()]))
 """
 
 

@@ -24,9 +24,12 @@ from unrolled.data.encoding import Counts, TokenSequence, encode_pieces, ids_dty
 from unrolled.data.splits import SPLITS, Split, split_text
 from unrolled.data.spool import Spool
 from unrolled.errors import UserError
+from unrolled.files import read_regular
+from unrolled.strict_json import parse_json
 from unrolled.text import Coverage, Tokenizer, load_tokenizer, make_tokenizer
 
 FORMAT_VERSION = 1
+LARGEST_META_BYTES = 1_000_000
 FEWEST_TOKENS = {"train": 2, "valid": 1, "test": 1}  # one to read, one to predict; the first of a text is predicted too
 WHAT = {"train": "The training text", "valid": "The validation text", "test": "The test text"}
 
@@ -112,7 +115,7 @@ def open_cached(cache_key: str, cache_folder: Path | None = None) -> Corpus | No
 def open_entry(entry: Path) -> Corpus | None:
     """Return the corpus in a folder of the cache, or None where anything about it is not as it was written."""
     try:
-        meta = json.loads((entry / "meta.json").read_bytes())
+        meta = parse_json(read_regular(entry / "meta.json", LARGEST_META_BYTES))
         tokenizer = load_tokenizer(entry)
         if meta["format_version"] != FORMAT_VERSION or meta["tokenizer_fingerprint"] != tokenizer.fingerprint:
             return None

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from unrolled.files import open_regular
-from unrolled.strict_json import JsonProblem, parse_json
+from unrolled.strict_json import JsonProblem, is_unicode, parse_json
 
 LENGTH_BYTES = 8
 LARGEST_HEADER_BYTES = 8 * 2**20  # the library reads 100 MB; 1,000 tensors take a tenth of one
@@ -55,7 +55,7 @@ class SafetensorsProblem(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor stands: its type by the format's name, its shape, and its first byte and the one after its last."""
+    """A tensor in a file: its type by the format's name, its shape, its first byte and the one after its last."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -155,7 +155,7 @@ def _parsed(header: bytes) -> tuple[dict[str, str], dict[str, Entry]]:
     metadata = values.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise SafetensorsProblem("has metadata other than texts")
-    if not all(map(_is_unicode, [*values, *metadata, *metadata.values()])):
+    if not all(map(is_unicode, [*values, *metadata, *metadata.values()])):
         raise SafetensorsProblem("has a text that is not Unicode in its header")
     return metadata, {name: _entry(value) for name, value in values.items()}
 
@@ -171,15 +171,6 @@ def _whole(text: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise JsonProblem(f"holds a number that is not a size ({text:.30})")
     return int(text)
-
-
-def _is_unicode(text: str) -> bool:
-    """Tell whether a text is free of lone surrogates, which JSON can hold and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _entry(value: Any) -> Entry:

@@ -176,6 +176,8 @@ class ServedModel:
         for warning in self.warnings:
             if warning not in known_before:
                 LOG.warning("%s: %s", self.name, warning)
+        for note in self.info.get("notes", ()):
+            LOG.warning("%s: %s", self.name, note)
         return model
 
     def _load(self) -> tuple[TrainedModel, dict[str, Any]]:
