@@ -144,6 +144,8 @@ def run_job(
     trainer = Trainer(
         Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint
     )
+    if checkpoint is not None:
+        checkpoint.tensors.clear()  # copied by now; they need not stay in memory for the whole training
     listener(
         Started(
             step=trainer.at.step,
