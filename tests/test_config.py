@@ -92,6 +92,17 @@ def test_stop_strings_are_one_text_or_a_list(value, expected):
     assert make_settings(overrides={"sampling.stop": value}).sampling.stop == expected
 
 
+@pytest.mark.parametrize("text", ["[" * 900, "[NaN]", "[1e999]", "[b]", '["a"'])
+def test_a_stop_string_that_begins_like_a_list_and_is_not_one_is_a_text(text):
+    assert make_settings(overrides={"sampling.stop": text}).sampling.stop == (text,)
+
+
+@pytest.mark.parametrize("text", ['["a", 1]', "[" * 100_000, "[" + "1" * 5_000 + "]"])
+def test_a_list_of_stop_strings_with_something_else_in_it_is_refused(text):
+    with pytest.raises(UserError, match=r"sampling\.stop"):
+        make_settings(overrides={"sampling.stop": text})
+
+
 def test_typed_values_are_taken_as_they_are():
     settings = make_settings(overrides={"model.hidden_size": 33, "training.minutes": None, "training.clip_norm": 2})
     assert (settings.model.hidden_size, settings.training.minutes, settings.training.clip_norm) == (33, None, 2.0)

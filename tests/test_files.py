@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tracemalloc
 
 import pytest
 
@@ -17,6 +18,17 @@ def test_a_regular_file_is_read_whole(tmp_path):
     assert read_regular(path, 5) == b"12345"
     with open_regular(path, 5) as file:
         assert file.read(3) == b"123"
+
+
+def test_a_small_file_takes_little_memory_whatever_the_bound(tmp_path):
+    path = tmp_path / "blocks.bin"
+    content = bytes(range(256)) * 5_000
+    path.write_bytes(content)
+    tracemalloc.start()
+    assert read_regular(path, 2**40) == content
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 5 * len(content)
 
 
 def test_a_link_to_a_regular_file_is_followed(tmp_path):

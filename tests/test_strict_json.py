@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.strict_json import DEEPEST, JsonProblem, parse_json
+from unrolled.strict_json import DEEPEST, JsonProblem, is_unicode, lenient_number, parse_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -75,3 +75,20 @@ def test_hooks_see_pairs_and_the_texts_of_numbers():
 
 def test_a_byte_order_mark_is_passed_over():
     assert parse_json(b"\xef\xbb\xbf[1]") == [1]
+
+
+@given(VALUES)
+def test_lenient_numbers_are_those_of_python(value):
+    assert parse_json(json.dumps(value), number_hook=lenient_number) == value
+
+
+def test_lenient_numbers_may_be_infinite_or_not_a_number():
+    values = parse_json("[NaN, Infinity, -Infinity, 1e999, -0, -0.0]", number_hook=lenient_number)
+    assert repr(values) == repr(json.loads("[NaN, Infinity, -Infinity, 1e999, -0, -0.0]"))
+    with pytest.raises(JsonProblem, match="thousands of digits"):
+        parse_json("1" * 5000, number_hook=lenient_number)
+
+
+def test_half_a_surrogate_pair_is_not_unicode():
+    assert is_unicode(json.loads('"\\ud83d\\ude00 a"'))
+    assert not is_unicode(json.loads('"a\\ud83d"'))

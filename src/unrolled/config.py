@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from unrolled.errors import UserError
+from unrolled.strict_json import JsonProblem, parse_json
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -337,8 +338,8 @@ def _typed(section: str, key: str, value: Any) -> Any:
         return None
     if key == "stop" and value.startswith("["):
         try:
-            return json.loads(value)
-        except json.JSONDecodeError:
+            return parse_json(value)
+        except JsonProblem:
             return value
     return value
 

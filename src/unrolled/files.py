@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from unrolled.errors import UserError
 
+BLOCK_BYTES = 2**18
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -55,12 +57,19 @@ def read_regular(path: str | Path, largest_bytes: int) -> bytes:
     """
     with open_regular(path, largest_bytes) as file:
         try:
-            content = file.read(largest_bytes + 1)
+            content = b"".join(_blocks(file, largest_bytes + 1))
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
     if len(content) > largest_bytes:  # it has grown since it was opened, or its file system does not tell sizes
         raise _too_large(path, largest_bytes)
     return content
+
+
+def _blocks(file: BinaryIO, most_bytes: int) -> Iterator[bytes]:
+    """Yield the content up to a bound; a single read of the bound would allocate all of it for the smallest file."""
+    while most_bytes and (block := file.read(min(most_bytes, BLOCK_BYTES))):
+        most_bytes -= len(block)
+        yield block
 
 
 def _too_large(path: str | Path, largest_bytes: int) -> UserError:

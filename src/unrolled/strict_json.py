@@ -60,6 +60,20 @@ def parse_json(
         raise _too_deep() from None
 
 
+def lenient_number(text: str) -> int | float:
+    """Return a number as Python reads it, `nan` and `inf` included: a hook for values that are validated later."""
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text is free of lone surrogates, which JSON can hold and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_depth(text: str) -> None:
     """Refuse deep nesting before the parser walks into it; most texts have too few brackets to need a look."""
     if text.count("[") + text.count("{") <= DEEPEST:

@@ -25,8 +25,7 @@ from unrolled.errors import UserError
 from unrolled.evaluation import Likelihood, evaluate, surprisals_nats
 from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
-from unrolled.runs import RunConfig, RunFolder, read_metrics, read_weights
-from unrolled.runs.weights import file_sha256
+from unrolled.runs import RunConfig, RunFolder, check_metrics, read_weights
 from unrolled.sampling import Decoder, Delta, Generation, decoder_of, generate, precision_here, stream
 from unrolled.shipped import shipped_model_folder
 from unrolled.text import Tokenizer
@@ -71,13 +70,14 @@ class TrainedModel:
     def __init__(self, folder: RunFolder, config: RunConfig, tokenizer: Tokenizer, device: str = "auto"):
         choice = choose_device(device)
         shapes = LanguageModel.shapes(config.settings.model, config.vocabulary_size)
-        weights, self.best = read_weights(folder.weights, shapes, config.tokenizer_sha256)
+        stored = read_weights(folder.weights, shapes, config.tokenizer_sha256)
+        self.best, self._weights_bytes, self._weights_sha256 = stored.about, stored.size_bytes, stored.sha256
         self._run, self.config, self.tokenizer = folder, config, tokenizer
         self.name, self.folder = folder.name, folder.path
         self.device, self.device_reason = str(choice.device), choice.reason
         with torch.device("meta"):  # no first weights are drawn, only to be replaced
             self.network = LanguageModel(config.settings.model, config.vocabulary_size)
-        self.network.load_state_dict(weights, assign=True)
+        self.network.load_state_dict(stored.tensors, assign=True)
         self.network.to(choice.device)
 
     @property
@@ -204,7 +204,8 @@ class TrainedModel:
 
     def info(self) -> dict[str, Any]:
         """Return what the model is, how it was made and how well it did, as JSON-ready values."""
-        entry = next((e for e in reversed(read_metrics(self._run.metrics)) if e["step"] == self.best.step), {})
+        metrics = check_metrics(self._run.metrics)
+        entry = next((e for e in reversed(metrics.entries) if e["step"] == self.best.step), {})
         model = self.settings.model
         return {
             "name": self.name,
@@ -217,7 +218,7 @@ class TrainedModel:
             "dropout": model.dropout,
             "preset": self.config.preset,
             "best_step": self.best.step,
-            "steps": max((e["step"] for e in read_metrics(self._run.metrics)), default=self.best.step),
+            "steps": max((e["step"] for e in metrics.entries), default=self.best.step),
             "valid_loss_nats": self.best.valid_loss_nats,
             "valid_perplexity": entry.get("valid_perplexity"),
             "valid_bits_per_char": entry.get("valid_bits_per_char"),
@@ -225,8 +226,8 @@ class TrainedModel:
             "seconds": entry.get("seconds"),
             "corpus": self.config.corpus,
             "decoding": self.decoding,
-            "weights_bytes": self._run.weights.stat().st_size,
-            "weights_sha256": file_sha256(self._run.weights),
+            "weights_bytes": self._weights_bytes,
+            "weights_sha256": self._weights_sha256,
             "tokenizer_sha256": self.config.tokenizer_sha256,
             "fine_tuned_from": self.config.fine_tuned_from,
             "seed": self.settings.training.seed,
@@ -234,6 +235,7 @@ class TrainedModel:
             "made_with": self.config.made_with,
             "imported_from": self.config.imported_from,
             "warnings": list(self.warnings),
+            "notes": metrics.notes,
         }
 
 

@@ -1,6 +1,7 @@
 """`unrolled train`: what it shows, what it writes, what it refuses."""
 
 import json
+import os
 import re
 import signal
 
@@ -127,11 +128,28 @@ def test_settings_come_from_a_file_then_from_set_then_from_options(cli, story, t
     for text, words in (
         ("[training", "cannot be read as TOML"),
         ("[training]\nstep = 3", "did you mean training.steps"),
+        ("[training]\nsteps = " + "[" * 100_000, "cannot be read as TOML"),
+        ("[training]\nsteps = 1" + "0" * 5_000, "cannot be read as TOML"),
+        ("[training]\nlearning_rate = nan", "training.learning_rate"),
+        ("training = 1979-05-27", "training"),
+        ("#" * 1_000_001, "larger than 1,000,000 bytes"),
     ):
         (tmp_path / "my.toml").write_text(text)
         bad = cli("train", story, "--config", tmp_path / "my.toml", "--out", tmp_path / "other")
         assert bad.status == 2
         assert words in bad.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="special files of POSIX systems")
+def test_a_settings_file_may_be_a_pipe_and_is_read_to_a_bound(cli, story, tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, b"[training]\nstep = 3")
+    os.close(writing)
+    for path, words in ((f"/dev/fd/{reading}", "did you mean training.steps"), ("/dev/zero", "larger than")):
+        bad = cli("train", story, "--config", path, "--out", tmp_path / "other")
+        assert bad.status == 2
+        assert words in bad.err
+    os.close(reading)
 
 
 def test_standard_input_tiny_text_and_list_of_settings(cli, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 from unrolled.config import DataSettings
 from unrolled.data import corpus as corpus_module
 from unrolled.data.corpus import open_cached, prepare_corpus
+from unrolled.data.stored_ids import StoredIds
 from unrolled.errors import UserError
 from unrolled.text import WordTokenizer
 from unrolled.text.characters import CharacterTokenizer
@@ -58,12 +59,11 @@ def test_unknown_characters_of_the_validation_part_are_counted_and_listed(prepar
     assert "漢 (U+6F22)" in corpus.notes[0]
 
 
-def test_ids_are_memory_mapped_read_only_and_small(prepare):
+def test_ids_stay_on_disk_and_are_small(prepare):
     corpus = prepare()
     for sequence in (corpus.train, corpus.valid):
-        assert isinstance(sequence.ids, np.memmap)
+        assert isinstance(sequence.ids, StoredIds)
         assert sequence.ids.dtype == np.uint8
-        assert not sequence.ids.flags.writeable
     assert prepare("".join(map(chr, range(32, 700))) * 9).train.ids.dtype == np.uint16
 
 
@@ -126,7 +126,22 @@ def recount(path):
     path.write_text(json.dumps(meta))
 
 
+def instead(make):
+    def damage(path):
+        path.unlink()
+        make(path)
+
+    return damage
+
+
 DAMAGES = [
+    ("train.bin", lambda path: os.truncate(path, 10**9)),
+    ("train.bin", instead(os.mkfifo)),
+    ("valid.bin", instead(lambda path: path.symlink_to("/dev/zero"))),
+    ("meta.json", instead(os.mkfifo)),
+    ("meta.json", instead(lambda path: path.symlink_to("/dev/zero"))),
+    ("meta.json", lambda path: path.write_text("[" * 100_000)),
+    ("tokenizer.json", instead(os.mkfifo)),
     ("train.bin", truncate),
     ("valid.bin", lambda path: path.unlink()),
     ("valid.bin", lambda path: path.write_bytes(b"")),

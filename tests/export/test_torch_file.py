@@ -61,7 +61,7 @@ def test_an_exported_run_holds_its_best_weights(run, tmp_path, cli):
     assert str(run / "vocab.json") in done.err
     model = load(run, device="cpu")
     shapes = LanguageModel.shapes(model.settings.model, model.config.vocabulary_size)
-    weights, _ = read_weights(run / "model.safetensors", shapes, model.config.tokenizer_sha256)
+    weights = read_weights(run / "model.safetensors", shapes, model.config.tokenizer_sha256).tensors
     state = torch.load(tmp_path / "out.pt", weights_only=True)
     assert torch.equal(state["lstm.weight_hh_l0"], weights["layers.0.w_hh"].t())
     assert torch.equal(state["fc.bias"], weights["output_bias"])

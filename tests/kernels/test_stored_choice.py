@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from unrolled.errors import UserError
 from unrolled.kernels import read_choice, select_kernel, store_choice, stored_choice
@@ -78,6 +80,22 @@ def test_a_damaged_or_foreign_file_is_as_good_as_none(stored, content):
     assert read_choice() is None
     assert select_kernel().reason != MEASURED
     assert explain_kernels()["stored_choice"].startswith("none;")
+
+
+@given(
+    values=st.dictionaries(
+        st.sampled_from(["format_version", "kernel", "shape", "circumstances", "more"]),
+        st.sampled_from(["reference", "stories", 1, 1.5, None, True, [], {}, {"torch": 1}, {"torch": [1]}, 10**400]),
+    )
+    | st.binary(max_size=30)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_content_is_a_choice_or_as_good_as_none(stored, values):
+    stored.write_bytes(values if isinstance(values, bytes) else json.dumps(values).encode())
+    choice = read_choice()
+    assert choice is None or isinstance(choice.kernel, str)
+    assert select_kernel().kernel.name in ("native", "fused")
+    assert isinstance(explain_kernels()["stored_choice"], str)
 
 
 def test_a_file_too_large_to_be_ours_is_not_read(stored):

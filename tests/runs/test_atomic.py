@@ -50,6 +50,18 @@ def test_a_file_larger_than_the_system_allows_leaves_the_old_one(tmp_path):
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX systems")
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_nothing_is_written_through_what_stands_at_the_temporary_name(tmp_path, what):
+    (tmp_path / "precious").write_bytes(b"old")
+    temporary = tmp_path / f".a.json.{os.getpid()}.part"
+    temporary.symlink_to("precious") if what == "link" else os.mkfifo(temporary)
+    write_atomically(tmp_path / "a.json", b"new")
+    assert (tmp_path / "precious").read_bytes() == b"old"
+    assert (tmp_path / "a.json").read_bytes() == b"new"
+    assert not (tmp_path / "a.json").is_symlink()
+
+
 def test_a_missing_folder_is_a_plain_sentence(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         write_atomically(tmp_path / "none" / "a.json", b"new")

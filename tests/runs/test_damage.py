@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from unrolled import load
 from unrolled.errors import UserError
+from unrolled.runs import RunFolder
+from unrolled.text import load_tokenizer
 from unrolled.text.characters import CharacterTokenizer
 from unrolled.training import resume
 
@@ -129,6 +131,18 @@ DAMAGES = {
     "vocabulary size true": (top("vocabulary_size", True), "vocabulary_size is missing or of a wrong type"),
     "hash missing": (edit_config(lambda v: v.pop("tokenizer_sha256")), "tokenizer_sha256 is missing"),
     "corpus strange": (top("corpus", {"names": "x", "train_tokens": "many"}), "corpus.names is of a wrong type"),
+    "names of texts strange": (top("corpus", {"names": [1]}), "corpus.names is of a wrong type"),
+    "made with numbers": (top("made_with", {"torch": float("nan")}), "made_with is of a wrong type"),
+    "made with a list": (top("made_with", []), "made_with is of a wrong type"),
+    "half a surrogate pair": (top("command", "unrolled train \ud800"), "half of a surrogate pair"),
+    "a number of thousands of digits": (
+        lambda run: write("config.json", (run / "config.json").read_bytes().replace(b": 9", b": 9" + b"0" * 5_000, 1))(
+            run
+        ),
+        "thousands of digits",
+    ),
+    "a number beyond all ranges": (setting("model", "layers", 10**400), "model.layers"),
+    "an infinite rate": (setting("training", "learning_rate", float("inf")), "training.learning_rate"),
     "tokenizer missing": (remove("tokenizer.json"), "tokenizer.json is missing"),
     "tokenizer truncated": (truncate("tokenizer.json", 0.5), "truncated or is not JSON"),
     "tokenizer a folder": (folder_instead("tokenizer.json"), "cannot be read"),
@@ -141,7 +155,7 @@ DAMAGES = {
     "weights a pickle": (write("model.safetensors", b"\x80\x04\x95" + bytes(100)), "damaged"),
     "weights with a huge header": (write("model.safetensors", b"\xff" * 7 + b"\x7f" + b"{}"), "damaged"),
     "weights truncated": (truncate("model.safetensors", 0.9), "damaged"),
-    "weights a folder": (folder_instead("model.safetensors"), "damaged"),
+    "weights a folder": (folder_instead("model.safetensors"), "is a directory, not a regular file"),
     "weights not a number": (nan_in("layers.0.w_hh"), "not finite, in layers.0.w_hh"),
     "weights lack one": (edit_weights(lambda t: t.pop("output_bias")), "output_bias is missing"),
     "weights have one too many": (
@@ -159,6 +173,15 @@ DAMAGES = {
         edit_weights(lambda t: None, {"unrolled": about(step=0)["unrolled"].replace('"step": 0', '"step": 1e999')}),
         "unrolled did not write",
     ),
+    "weights of a negative step": (edit_weights(lambda t: None, about(step=-1)), "unrolled did not write"),
+    "weights of a loss that is no number": (
+        edit_weights(lambda t: None, about(valid_loss_nats=True)),
+        "unrolled did not write",
+    ),
+    "weights of a loss beyond all numbers": (
+        edit_weights(lambda t: None, about(valid_loss_nats=10**400)),
+        "unrolled did not write",
+    ),
     "weights of another tokenizer": (edit_weights(lambda t: None, about()), "another tokenizer"),
 }
 
@@ -174,7 +197,7 @@ def test_a_damaged_run_is_one_plain_sentence_that_says_what(run, name):
     damage(run)
     with pytest.raises(UserError) as error:
         load(run)
-    assert words in str(error.value)
+    assert words in str(error.value).replace(str(run), "RUN")  # the folder is named after the test
     assert one_plain_sentence(error.value)
 
 
@@ -243,6 +266,63 @@ def test_no_byte_of_the_tokenizer_can_crash_a_reader(run, position, value, cut):
     fuzzed(run, "tokenizer.json", position, value, cut)
 
 
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([10**400, -1, "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value, path=()):
+    """Return the path of every value within a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
+
+
+def replaced(value, path, new):
+    """Return the value with another one at a path."""
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+@FUZZ
+@given(data=st.data(), name=st.sampled_from(["config.json", "tokenizer.json", "vocab.json"]))
+def test_no_value_in_a_file_of_a_run_can_crash_a_reader(run, data, name):
+    original = (run / name).read_bytes()
+    content = json.loads(original)
+    place = data.draw(st.sampled_from(places(content)))
+    (run / name).write_text(json.dumps(replaced(content, place, data.draw(VALUES))))
+    folder = RunFolder(run)
+    try:
+        config = folder.read_config()
+        assert isinstance(json.dumps(config.to_json(), ensure_ascii=False).encode(), bytes)
+        load_tokenizer(run)
+        folder.read_tokenizer(config)
+    except UserError as error:
+        if len(str(error)) <= 20:
+            pytest.fail(f"no sentence: {error}")
+    finally:
+        (run / name).write_bytes(original)
+
+
+@FUZZ
+@given(content=st.binary(max_size=60), name=st.sampled_from(["config.json", "tokenizer.json", "vocab.json"]))
+def test_no_content_of_a_file_of_a_run_can_crash_a_reader(run, content, name):
+    original = (run / name).read_bytes()
+    (run / name).write_bytes(content)
+    with pytest.raises(UserError):
+        load(run)
+    (run / name).write_bytes(original)
+
+
 def edit_checkpoint(change_tensors=lambda tensors: None, change_counters=lambda counters: None):
     def damage(run):
         from unrolled.runs import Checkpoint, read_checkpoint, write_checkpoint
@@ -261,6 +341,11 @@ LAST = "checkpoints/last.safetensors"
 CHECKPOINT_DAMAGES = {
     "missing": (remove(LAST), "There is no checkpoint"),
     "empty": (write(LAST, b""), "damaged"),
+    "larger than any of this run": (lambda run: os.truncate(run / LAST, 10**9), "larger than"),
+    "counters nested too deep": (
+        lambda run: save_file({}, run / LAST, {"unrolled-checkpoint": "[" * 100_000}),
+        "damaged",
+    ),
     "truncated": (truncate(LAST, 0.8), "damaged"),
     "a folder": (folder_instead(LAST), "damaged"),
     "weights instead": (lambda run: shutil.copy(run / "model.safetensors", run / LAST), "damaged"),
@@ -320,7 +405,7 @@ def test_a_damaged_checkpoint_is_one_plain_sentence_and_the_model_still_opens(
     before = (run / "config.json").read_bytes()
     with pytest.raises(UserError) as error:
         resume(run, steps=30)
-    assert words in str(error.value)
+    assert words in str(error.value).replace(str(run), "RUN")
     assert one_plain_sentence(error.value)
     assert load(run).best.step > 0
     if words != "does not fit":

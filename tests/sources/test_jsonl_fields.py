@@ -63,12 +63,17 @@ def test_a_speaker_stands_before_the_text_and_a_missing_one_is_noted():
         ('"a"', "line 1 is no JSON object"),
         ('\n{"text": ["a"]}', "line 2: the field 'text' is no text but \\[\"a\"\\]"),
         ('{"text": 7}', "is no text but 7"),
-        ("[" * 200_000, "nested too deeply"),
+        ("[" * 200_000, "line 1 cannot be read as JSON: it is nested more than 64 levels deep"),
+        ('{"text": "a", "n": 1' + "0" * 5_000 + "}", "thousands of digits"),
     ],
 )
 def test_what_cannot_be_read_names_the_line(text, words):
     with pytest.raises(UserError, match=words):
         values(text)
+
+
+def test_numbers_that_are_not_json_do_no_harm_in_a_field_that_nobody_reads():
+    assert values('{"text": "a", "score": NaN, "n": [-Infinity, 1e999, -0, 1.5]}') == ["a"]
 
 
 def test_half_a_surrogate_pair_is_refused_or_replaced_and_counted():

@@ -1,6 +1,7 @@
 """Loading a saved tokenizer: what was saved comes back, and every damage is one plain sentence."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -19,6 +20,14 @@ from unrolled.text.words import WordTokenizer
 def saved(tmp_path):
     CharacterTokenizer.from_characters('\n"\\ aé漢😀\x00').save(tmp_path)
     return tmp_path
+
+
+def words():
+    return WordTokenizer(["<unk>", "<eos>", "don't", "ring", "SAM:", "odd Entry:"], tags=["SAM:"])
+
+
+def subwords():
+    return BytePairTokenizer.trained(["the ring and the ring\n" * 9], 265)
 
 
 def edit(path, change):
@@ -45,6 +54,30 @@ def test_loading_does_not_import_the_tokenizers_library(saved):
         f"load_tokenizer(pathlib.Path({str(saved)!r})); sys.exit('tokenizers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("make", [words, subwords, lambda: CharacterTokenizer.from_characters("abc")])
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json"])
+def test_nothing_is_written_through_a_link_at_the_temporary_name(tmp_path, make, name):
+    (tmp_path / "precious").write_text("old")
+    (tmp_path / f"{name}.partial").symlink_to("precious")
+    make().save(tmp_path)
+    assert (tmp_path / "precious").read_text() == "old"
+    assert not (tmp_path / name).is_symlink()
+    load_tokenizer(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="special files of POSIX systems")
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json"])
+def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_at_once(saved, name):
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(UserError, match=r"cannot be read: .* is a named pipe"):
+        load_tokenizer(saved)
+    (saved / name).unlink()
+    (saved / name).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"cannot be read: .* is a device"):
+        load_tokenizer(saved)
 
 
 def swap_two(content):
@@ -115,14 +148,6 @@ def test_a_huge_file_is_refused_before_it_is_parsed(saved, monkeypatch):
     monkeypatch.setattr("unrolled.text.tokenizer.MAX_FILE_BYTES", 100)
     with pytest.raises(UserError, match="too large"):
         load_tokenizer(saved)
-
-
-def words():
-    return WordTokenizer(["<unk>", "<eos>", "don't", "ring", "SAM:", "odd Entry:"], tags=["SAM:"])
-
-
-def subwords():
-    return BytePairTokenizer.trained(["the ring and the ring\n" * 9], 265)
 
 
 @pytest.mark.parametrize("make", [words, subwords])

@@ -119,21 +119,21 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_whole(
     train_tiny, results, tmp_path, monkeypatch, failing, victim
 ):
     train_tiny("whole")
-    original = {"replace": os.replace, "write": pathlib.Path.write_bytes}[failing]
+    original = {"replace": os.replace, "write": pathlib.Path.open}[failing]
     full = []
 
-    def fail(first, second):
-        name = second.name if failing == "replace" else first.name
+    def fail(first, *rest, **options):
+        name = rest[0].name if failing == "replace" else first.name
         if full and victim in str(name):
             raise OSError(errno.ENOSPC, "No space left on device")
-        return original(first, second)
+        return original(first, *rest, **options)
 
     def listen(event):
         if isinstance(event, Evaluated) and event.entry["step"] == 10:
             full.append(True)  # from here on
 
     with monkeypatch.context() as patch:
-        patch.setattr(*{"replace": (os, "replace"), "write": (pathlib.Path, "write_bytes")}[failing], fail)
+        patch.setattr(*{"replace": (os, "replace"), "write": (pathlib.Path, "open")}[failing], fail)
         with pytest.raises(UserError, match="disk is full"):
             train_tiny("filled", listener=listen)
     names = {path.name for path in (tmp_path / "filled").rglob("*") if path.is_file()}

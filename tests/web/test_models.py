@@ -184,6 +184,17 @@ def test_a_load_that_fails_is_told_in_plain_words_and_tried_again(caplog, failur
     assert model.ready().name == "a"
 
 
+def test_a_note_about_the_files_of_a_model_goes_to_the_log_once(caplog, monkeypatch):
+    monkeypatch.setattr(FakeModel, "info", lambda self: {"notes": ["metrics.jsonl: 1 line left out."]})
+    models = loadable("ab", [], most=1)
+    for name in "aba":
+        models[name].ready()
+    assert [record.getMessage() for record in caplog.records] == [
+        "a: metrics.jsonl: 1 line left out.",
+        "b: metrics.jsonl: 1 line left out.",
+    ]
+
+
 def test_the_warnings_of_a_model_are_its_own():
     model = FakeModel()
     model.warnings = ["a\ud800", "b"]

@@ -266,6 +266,14 @@ def test_the_warnings_of_a_model_are_said_aloud(at_once, run):
         assert said == ["fox: The vocabulary is a placeholder."]
 
 
+def test_damage_to_the_figures_of_a_model_is_said_aloud(at_once, run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write("[" * 100_000)
+    said = []
+    serve_models([run], port=0, on_warning=said.append)
+    assert said == ["fox: metrics.jsonl: 1 line left out because of damage."]
+
+
 def test_rounded_weights_are_said_aloud_where_they_are_in_use(at_once, trained_once, monkeypatch):
     settings = {asked: WebSettings(decoding=asked) for asked in ("float32", "bfloat16")}
     notes, warnings = [], []

@@ -1,7 +1,7 @@
 """What a training step has to wait for: its batch, and its part of encoding the text.
 
 Both are measured on a file of the package's stories, over and over: `prepare_corpus` whole (reading, hashing,
-splitting, the vocabulary, encoding), and the two batchers that training uses, on the memory-mapped ids that it leaves.
+splitting, the vocabulary, encoding), and the two batchers that training uses, on the ids that it leaves on disk.
 A text is encoded once and read many times; the preset with the fewest passes over its text, `stories-fast` on the
 tales, makes ten of them.
 """

@@ -154,11 +154,13 @@ def _table(finished: Finished) -> Table:
 
 def _learnt(best: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the rows about the best weights; a figure that no JSON number can hold is missing."""
-    nats, train_nats = best["valid_loss_nats"], best["train_loss_nats"]
+    nats, train_nats, bits = (best.get(name) for name in ("valid_loss_nats", "train_loss_nats", "valid_bits_per_char"))
+    if nats is None or bits is None:
+        return []
     rows = [
         (
             "learnt",
-            f"{best['valid_bits_per_char']:.3f} bits per character on the validation text ({nats:.4f} nats, perplexity "
+            f"{bits:.3f} bits per character on the validation text ({nats:.4f} nats, perplexity "
             f"{perplexity(nats):.2f} per token), best at step {best['step']:,}",
         )
     ]

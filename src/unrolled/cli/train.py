@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import Any
 import click
 
 from unrolled.errors import UserError
+from unrolled.strict_json import parse_json
+
+LARGEST_CONFIG_BYTES = 1_000_000  # a thousand times what all settings take
 
 
 @click.command("train", short_help="Train a language model of a text.")
@@ -107,11 +109,17 @@ def _from_file(path: Path) -> dict[str, Any]:
     from unrolled.config import tomllib
 
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:  # a pipe is fine: --config <(command)
+            content = file.read(LARGEST_CONFIG_BYTES + 1)
+        if len(content) > LARGEST_CONFIG_BYTES:
+            raise UserError(f"{path} is larger than {LARGEST_CONFIG_BYTES:,} bytes, too large for settings.")
+        values = tomllib.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as TOML: {error}.") from None
+    except RecursionError:
+        raise UserError(f"{path} cannot be read as TOML: it is nested too deeply.") from None
     return {
         f"{section}.{key}": value
         for section, entries in values.items()
@@ -136,7 +144,7 @@ def _list_settings(as_json: bool) -> int:
 
     if as_json:
         settings = [
-            {"name": name, "default": json.loads(default), "description": text}
+            {"name": name, "default": parse_json(default), "description": text}
             for name, default, text in setting_descriptions()
         ]
         print_json({"presets": preset_names(), "settings": settings})

@@ -19,6 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unrolled.data.stored_ids import StoredIds
+
 Ids = npt.NDArray[np.unsignedinteger]
 FEWEST_WINDOWS = 4  # a short text is cut into about as many windows, so that they differ
 
@@ -62,13 +64,12 @@ class RandomWindows:
         ValueError: the text is shorter than one window and its last target.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, window: int, generator: torch.Generator) -> None:
+    def __init__(self, ids: Ids | StoredIds, batch_size: int, window: int, generator: torch.Generator) -> None:
         _check_sizes(len(ids), batch_size, window, needed=window + 1)
-        self._ids = np.asarray(ids)  # a plain view: a memory-mapped file stays on disk
+        self._ids = ids if isinstance(ids, StoredIds) else np.asarray(ids)
         self.batch_size = batch_size
         self.window = window
         self._generator = generator
-        self._offsets = np.arange(window + 1)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -78,7 +79,7 @@ class RandomWindows:
     def next_batch(self) -> Batch:
         """Return the next B windows; every one is read from a zero state."""
         starts = torch.randint(len(self._ids) - self.window, (self.batch_size,), generator=self._generator)
-        return _batch(self._ids[starts.numpy()[:, None] + self._offsets], starts_fresh=True)
+        return _batch(_windows(self._ids, starts.numpy(), self.window + 1), starts_fresh=True)
 
     def position(self) -> dict[str, Tensor]:
         return {"generator": self._generator.get_state()}
@@ -101,13 +102,13 @@ class Streams:
         ValueError: there are more streams than predictable tokens.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, window: int) -> None:
+    def __init__(self, ids: Ids | StoredIds, batch_size: int, window: int) -> None:
         _check_sizes(len(ids), batch_size, window, needed=batch_size + 1)
-        self._ids = np.asarray(ids)
+        self._ids = ids if isinstance(ids, StoredIds) else np.asarray(ids)
         self.batch_size = batch_size
         self.window = window
         self._columns = (len(ids) - 1) // batch_size
-        self._starts = np.arange(batch_size)[:, None] * self._columns
+        self._starts = np.arange(batch_size) * self._columns
         self._next_column = 0
 
     @property
@@ -119,7 +120,8 @@ class Streams:
         first = self._next_column
         last = min(first + self.window, self._columns)
         self._next_column = last % self._columns
-        return _batch(self._ids[self._starts + np.arange(first, last + 1)], starts_fresh=first == 0)
+        rows = _windows(self._ids, self._starts + first, last + 1 - first)
+        return _batch(rows, starts_fresh=first == 0)
 
     def position(self) -> dict[str, Tensor]:
         return {"next_column": torch.tensor(self._next_column)}
@@ -161,6 +163,13 @@ def _check_sizes(tokens: int, batch_size: int, window: int, needed: int) -> None
         raise ValueError(f"batch size and window must be at least 1, got {batch_size} and {window}")
     if tokens < needed:
         raise ValueError(f"a text of {tokens} tokens is too short: batch {batch_size}, window {window} need {needed}")
+
+
+def _windows(ids: Ids | StoredIds, starts: npt.NDArray[np.int64], length: int) -> Ids:
+    """Return the `length` ids from each of the B starts on, (B, length)."""
+    if isinstance(ids, StoredIds):
+        return ids.windows(starts, length)
+    return ids[starts[:, None] + np.arange(length)]
 
 
 def _batch(rows: Ids, starts_fresh: bool) -> Batch:

@@ -1,7 +1,8 @@
 """A corpus: any text as sequences of tokens on disk: to learn from, to validate on, and for records to test.
 
 The text is spooled and hashed, then split, and only then does the training part give the vocabulary; the parts are
-encoded once into `train.bin`, `valid.bin` and `test.bin` and kept under a key of everything that they depend on.
+encoded once into `train.bin`, `valid.bin` and `test.bin` and kept under a key of everything that they depend on. They
+are read, not mapped: a file that another program shortens is an error, and the end of no process.
 Nothing here holds more than a piece of the text in memory.
 """
 
@@ -16,17 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from unrolled.config import DataSettings
 from unrolled.data.cache import build_entry, corpora_folder, disk_full_is_plain, writable_corpora_folder
 from unrolled.data.encoding import Counts, TokenSequence, encode_pieces, ids_dtype, source_of, unknown_notes
 from unrolled.data.splits import SPLITS, Split, split_text
 from unrolled.data.spool import Spool
+from unrolled.data.stored_ids import StoredIds
 from unrolled.errors import UserError
+from unrolled.files import open_regular, read_regular
+from unrolled.strict_json import parse_json
 from unrolled.text import Coverage, Tokenizer, load_tokenizer, make_tokenizer
 
 FORMAT_VERSION = 1
+LARGEST_META_BYTES = 1_000_000
 FEWEST_TOKENS = {"train": 2, "valid": 1, "test": 1}  # one to read, one to predict; the first of a text is predicted too
 WHAT = {"train": "The training text", "valid": "The validation text", "test": "The test text"}
 
@@ -112,12 +115,12 @@ def open_cached(cache_key: str, cache_folder: Path | None = None) -> Corpus | No
 def open_entry(entry: Path) -> Corpus | None:
     """Return the corpus in a folder of the cache, or None where anything about it is not as it was written."""
     try:
-        meta = json.loads((entry / "meta.json").read_bytes())
+        meta = parse_json(read_regular(entry / "meta.json", LARGEST_META_BYTES))
         tokenizer = load_tokenizer(entry)
         if meta["format_version"] != FORMAT_VERSION or meta["tokenizer_fingerprint"] != tokenizer.fingerprint:
             return None
         counts = {split: _counts(meta[split]) for split in SPLITS if split != "test" or split in meta}
-        parts = {split: _mapped(entry, split, counts[split], tokenizer) for split in counts}
+        parts = {split: _stored(entry, split, counts[split], tokenizer) for split in counts}
         coverage = Coverage(**meta["coverage"]) if "coverage" in meta else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError):
         return None
@@ -184,10 +187,11 @@ def _counts(values: dict[str, Any]) -> Counts:
     return Counts(**{**values, "unknown": tuple(values["unknown"])})
 
 
-def _mapped(entry: Path, split: str, counts: Counts, tokenizer: Tokenizer) -> TokenSequence:
-    """Map a file of ids into memory, read-only; ValueError where its size is not the one that was written."""
+def _stored(entry: Path, split: str, counts: Counts, tokenizer: Tokenizer) -> TokenSequence:
+    """Open a file of ids; ValueError where its size is not the one that was written."""
     path, dtype = entry / f"{split}.bin", ids_dtype(tokenizer)
-    if counts.tokens < FEWEST_TOKENS[split] or path.stat().st_size != counts.tokens * dtype.itemsize:
+    size_bytes = counts.tokens * dtype.itemsize
+    ids = StoredIds(open_regular(path, size_bytes).detach(), dtype, str(path))
+    if len(ids) < FEWEST_TOKENS[split] or len(ids) * dtype.itemsize != size_bytes:
         raise ValueError(f"{path} does not hold {counts.tokens} ids")
-    ids = np.memmap(path, dtype=dtype, mode="r")
     return TokenSequence(ids, counts.characters, counts.utf8_bytes, counts.unknown_tokens, counts.unknown)

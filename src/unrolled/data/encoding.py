@@ -1,8 +1,12 @@
-"""Text to token ids on disk, a piece at a time, and the memory-mapped result.
+"""Text to token ids on disk, a piece at a time.
 
 A token sequence is a read-only array (N,) of the smallest unsigned integers that hold the vocabulary, little-endian,
 backed by a file; what is counted on the way (characters, UTF-8 bytes, unknown tokens) is what measures per character
 and byte divide by.
+
+A text that is only measured goes into a temporary file that never has a name: it is mapped into memory, which is safe
+because no other program can open it to shorten it. The ids of a cached corpus are in files with names, and are read
+instead (`stored_ids`).
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import numpy.typing as npt
 from unrolled.config import DataSettings
 from unrolled.data.cache import disk_full_is_plain
 from unrolled.data.pieces import gathered, whole_lines
+from unrolled.data.stored_ids import StoredIds
 from unrolled.errors import UserError
 from unrolled.sources import RecordSource, TextSource, read_records, read_sources
 from unrolled.text import Tokenizer
@@ -33,7 +38,7 @@ class TokenSequence:
     """A text as tokens.
 
     Attributes:
-        ids: (N,) little-endian unsigned integers, read-only, on disk.
+        ids: (N,) little-endian unsigned integers, read-only, on disk: an array, or what slices are read of.
         characters, utf8_bytes: size of the text that the tokens stand for.
         unknown_tokens: how many of the tokens are unknown.
         unknown: the first distinct characters or words that were unknown.
@@ -41,7 +46,7 @@ class TokenSequence:
         content_sha256: of the whole text that this is a part of; empty where that is not known.
     """
 
-    ids: npt.NDArray[np.unsignedinteger]
+    ids: npt.NDArray[np.unsignedinteger] | StoredIds
     characters: int
     utf8_bytes: int
     unknown_tokens: int
@@ -117,6 +122,7 @@ def encoded_on_disk(
         counts = encode_pieces(tokenizer, pieces, file, of_records=settings.split == "records")
         if not counts.tokens:
             raise UserError("The text holds no word of [a-z0-9'], so there is nothing to measure.")
+        # the map keeps the nameless file; nobody else can shorten it
         ids = np.memmap(file, dtype=ids_dtype(tokenizer), mode="r", shape=(counts.tokens,))
     notes = (*notes, *unknown_notes(counts, "The text", tokenizer.kind))
     return TokenSequence(

@@ -18,8 +18,10 @@ from typing import Any
 import torch
 
 from unrolled.errors import UserError
+from unrolled.files import read_regular
 from unrolled.machine import default_cache_folder, machine_name
 from unrolled.native import native_status
+from unrolled.strict_json import JsonProblem, parse_json
 from unrolled.version import __version__
 
 FORMAT_VERSION = 1
@@ -74,8 +76,8 @@ def store_choice(kernel: str, shape: str) -> Path:
 def read_choice() -> StoredChoice | None:
     """Return the choice in the cache's folder, outdated or not, or None where no file of ours is there."""
     try:
-        return _choice_in(json.loads(_content(default_cache_folder() / FILE_NAME)))
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: no home folder, or JSON too deep
+        return _choice_in(parse_json(read_regular(default_cache_folder() / FILE_NAME, LARGEST_BYTES)))
+    except (FileNotFoundError, UserError, JsonProblem, RuntimeError):  # RuntimeError: there is no home folder
         return None
 
 
@@ -88,22 +90,6 @@ def _replace(path: Path, content: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-
-
-def _content(path: Path) -> bytes:
-    """Return the file's bytes.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no plain file (reading a pipe would wait), or too large to be ours.
-    """
-    if not path.is_file():
-        raise ValueError("no plain file")
-    with path.open("rb") as file:
-        content = file.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
-        raise ValueError("too large")
-    return content
 
 
 def _choice_in(value: Any) -> StoredChoice | None:

@@ -13,7 +13,7 @@ from unrolled.runs.atomic import write_atomically
 from unrolled.runs.card import write_card
 from unrolled.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from unrolled.runs.folder import RunConfig, RunFolder
-from unrolled.runs.metrics import append_metrics, keep_metrics_up_to, read_metrics
+from unrolled.runs.metrics import append_metrics, check_metrics, keep_metrics_up_to, read_metrics
 from unrolled.runs.picture import draw_loss
 from unrolled.runs.weights import BestWeights, read_weights, write_weights
 
@@ -24,6 +24,7 @@ __all__ = [
     "RunFolder",
     "alone_in",
     "append_metrics",
+    "check_metrics",
     "draw_loss",
     "keep_metrics_up_to",
     "read_checkpoint",

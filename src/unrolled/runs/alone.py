@@ -25,17 +25,25 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes from training in this directory, which must exist.
 
     Raises:
-        UserError: one trains there at the moment.
+        UserError: one trains there at the moment, or it is not a directory.
     """
     if fcntl is None:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = _open_folder(folder)
     try:
         _lock(handle, folder)
         yield
     finally:
         os.close(handle)  # which unlocks
+
+
+def _open_folder(folder: Path) -> int:
+    """Open a directory, and nothing else: opening a pipe would wait for its writer."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be locked ({error.strerror}); a run is a directory.") from None
 
 
 def _lock(handle: int, folder: Path) -> None:

@@ -21,8 +21,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(content)
-        _flush_to_disk(temporary)
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # a new file: never through a link that somebody left there
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -45,8 +48,3 @@ def unwritable(path: Path, error: OSError) -> UserError:
             "there. Make room, then try again; a training goes on with: unrolled train --resume."
         )
     return UserError(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions.")
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

@@ -49,7 +49,7 @@ def _results(best: dict[str, Any] | None) -> str:
         ("perplexity", f"{perplexity(nats):.3f}"),
         *_training_loss(best),
         ("at step", f"{best['step']:,}"),
-        ("training time until then", f"{best['seconds'] / 60:.1f} minutes"),
+        *_training_time(best),
     ]
     table = "\n".join(f"| {key} | {value} |" for key, value in rows)
     return f"## Results on the validation text\n\n| | |\n|---|---|\n{table}\n\n![loss](loss.png)\n"
@@ -58,6 +58,11 @@ def _results(best: dict[str, Any] | None) -> str:
 def _training_loss(best: dict[str, Any]) -> list[tuple[str, str]]:
     loss = best.get("train_loss_nats")
     return [] if loss is None else [("training loss at that step", f"{loss:.4f} nats per token")]
+
+
+def _training_time(best: dict[str, Any]) -> list[tuple[str, str]]:
+    seconds = best.get("seconds")
+    return [] if seconds is None else [("training time until then", f"{seconds / 60:.1f} minutes")]
 
 
 def _making(config: RunConfig) -> str:

@@ -7,16 +7,18 @@ optimiser's moments, the random generators' states and the hidden state are tens
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from unrolled.errors import UserError
 from unrolled.runs.atomic import write_atomically
+from unrolled.runs.safetensors_file import SafetensorsProblem, open_safetensors
+from unrolled.strict_json import parse_json
 
 METADATA_KEY = "unrolled-checkpoint"
 
@@ -45,29 +47,35 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, save(tensors, metadata))
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def read_checkpoint(path: Path, largest_bytes: int = sys.maxsize) -> Checkpoint:
+    """Read a checkpoint into memory of its own.
+
+    Args:
+        path: the file.
+        largest_bytes: what a checkpoint of this run can have at most; a larger one is refused before it is read.
 
     Raises:
         UserError: it is missing, truncated or foreign.
     """
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            counters = _counters(file.metadata())
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, counters)  # noqa: SIM118
+        with open_safetensors(path, largest_bytes) as file:
+            counters = _counters(file.metadata)
+            return Checkpoint(file.read(), counters)
     except FileNotFoundError:
         raise UserError(
             f"There is no checkpoint at {path}: the run stopped before its first one, or the folder was moved. Train "
             "it again with --force, or start from its weights with --init-from."
         ) from None
-    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+    except UserError as error:
+        raise UserError(f"The checkpoint is damaged: {error} Or start from the best weights: --init-from.") from None
+    except (SafetensorsProblem, KeyError, ValueError) as error:
         raise UserError(
             f"{path} is damaged and training cannot go on from it; start from the run's best weights with --init-from."
         ) from error
 
 
-def _counters(metadata: dict[str, str] | None) -> dict[str, Any]:
-    counters = json.loads((metadata or {})[METADATA_KEY])
+def _counters(metadata: dict[str, str]) -> dict[str, Any]:
+    counters = parse_json(metadata[METADATA_KEY])
     if not isinstance(counters, dict):
         raise ValueError("the counters are not a JSON object")
     return counters

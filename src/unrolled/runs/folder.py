@@ -7,14 +7,17 @@ tokenizer.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unrolled.config import Settings, settings_from_values
 from unrolled.errors import UserError
+from unrolled.files import read_regular
 from unrolled.runs.atomic import remove_leftovers, write_atomically
 from unrolled.runs.formats import FORMAT_VERSION, upgraded
+from unrolled.strict_json import JsonProblem, is_unicode, lenient_number, parse_json
 from unrolled.text import Tokenizer, load_tokenizer
 
 KIND = "unrolled-run"
@@ -85,16 +88,17 @@ class RunConfig:
 
 def _text_problems(values: dict[str, Any]) -> list[str]:
     """Return what is wrong with the sentences and names that are shown as they are."""
-    warnings, imported_from = values.get("warnings", []), values.get("imported_from", {})
-    texts = {
-        "warnings": warnings if isinstance(warnings, list) else [None],
-        "imported_from": list(imported_from.values()) if isinstance(imported_from, dict) else [None],
-    }
+    kinds = {"warnings": list, "imported_from": dict, "made_with": dict}
+    found = {key: (values.get(key, kind()), kind) for key, kind in kinds.items()}
     return [
         f"{key} is of a wrong type in config.json"
-        for key, entries in texts.items()
-        if not all(isinstance(entry, str) for entry in entries)
+        for key, (value, kind) in found.items()
+        if not isinstance(value, kind) or not _are_texts(value.values() if kind is dict else value)
     ]
+
+
+def _are_texts(entries: Iterable[Any]) -> bool:
+    return all(isinstance(entry, str) for entry in entries)
 
 
 def _corpus_problems(corpus: Any) -> list[str]:
@@ -105,7 +109,7 @@ def _corpus_problems(corpus: Any) -> list[str]:
     return [
         f"corpus.{key} is of a wrong type in config.json"
         for key, kind in kinds.items()
-        if type(corpus[key]) is not kind
+        if type(corpus[key]) is not kind or (kind is list and not _are_texts(corpus[key]))
     ]
 
 
@@ -209,17 +213,16 @@ class RunFolder:
 
     def _config_values(self) -> dict[str, Any]:
         try:
-            if self.config.stat().st_size > MAX_CONFIG_BYTES:
-                raise UserError(f"{self.config} is far too large for a configuration; is it a run of unrolled?")
-            values = json.loads(self.config.read_text("utf-8"))
-        except OSError as error:
-            raise UserError(f"{self.config} cannot be read ({error.strerror}); check its permissions.") from error
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{self.config} is damaged and cannot be read as JSON; restore it or train again."
-            ) from error
+            # numbers that are not finite are left to the validation, which names the setting
+            values = parse_json(read_regular(self.config, MAX_CONFIG_BYTES), number_hook=lenient_number)
+        except FileNotFoundError:
+            raise UserError(f"{self.config} has just been removed; put it back.") from None
+        except JsonProblem as problem:
+            raise UserError(f"{self.config} is damaged: it {problem}; restore it or train again.") from None
         if not isinstance(values, dict):
             raise UserError(f"{self.config} is not the configuration of a run.")
+        if not is_unicode(json.dumps(values, ensure_ascii=False)):
+            raise UserError(f"{self.config} is damaged: it holds half of a surrogate pair; restore it or train again.")
         return values
 
     def _holds_run(self) -> bool:
@@ -237,7 +240,7 @@ class RunFolder:
                 f"{self.path} is a file; a run is a directory, as `unrolled train --out` makes it, and `unrolled "
                 "import` of a checkpoint from elsewhere."
             )
-        if not self.config.is_file():
+        if not self.config.exists() or self.config.is_dir():
             hint = f"; make one of its checkpoint: unrolled import {self.path} --out RUN"
             foreign = any(self.path.glob("*.pt")) and not self.weights.exists()
             raise UserError(

@@ -16,6 +16,7 @@ from unrolled.errors import UserError
 from unrolled.sources.csv_columns import lines_of, listing
 from unrolled.sources.speakers import missing_note, tagged
 from unrolled.sources.utf8 import Tally
+from unrolled.strict_json import JsonProblem, lenient_number, parse_json
 
 ENDINGS = (".jsonl", ".ndjson")
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -105,12 +106,17 @@ def objects(text: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as problem:
-            where = f"line {number:,}, column {problem.colno:,}"
-            raise UserError(f"{name} is not JSON Lines: {where}: {problem.msg}.") from None
-        except (ValueError, RecursionError):
-            raise UserError(f"{name}, line {number:,} cannot be read as JSON: it is nested too deeply.") from None
+            entry = parse_json(line, number_hook=lenient_number)  # NaN in a field that nobody reads does no harm
+        except JsonProblem as problem:
+            raise UserError(_not_json(name, number, str(problem))) from None
         if not isinstance(entry, dict):
             raise UserError(f"{name}, line {number:,} is no JSON object; JSON Lines holds one object a line.")
         yield number, entry
+
+
+def _not_json(name: str, number: int, problem: str) -> str:
+    """Return the sentence for a line that cannot be read; each line was parsed by itself, so its own number is 1."""
+    where = problem.removeprefix("is not JSON (line 1, ")
+    if where == problem:
+        return f"{name}, line {number:,} cannot be read as JSON: it {problem}."
+    return f"{name} is not JSON Lines: line {number:,}, {where.removesuffix(')')}."

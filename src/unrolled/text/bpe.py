@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.strict_json import parse_json
 from unrolled.text.characters import REPLACEMENT, smallest_dtype, write_whole
 from unrolled.text.words import EOS_TOKEN
 
@@ -78,7 +79,7 @@ class BytePairTokenizer:
             vocab_size=vocabulary_size - 1, initial_alphabet=sorted(BYTE_OF), show_progress=False
         )
         hub.train_from_iterator(map(_encodable, pieces), trainer)
-        model = json.loads(hub.to_str())["model"]
+        model = parse_json(hub.to_str())["model"]
         return cls([EOS_TOKEN, *sorted(model["vocab"], key=model["vocab"].__getitem__)], model["merges"])
 
     @property

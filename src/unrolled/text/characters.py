@@ -164,5 +164,7 @@ def _is_surrogate(character: str) -> bool:
 def write_whole(path: Path, text: str) -> None:
     """Write beside the target and rename, so that the file is never seen half written."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(text.encode("utf-8"))
+    partial.unlink(missing_ok=True)
+    with partial.open("xb") as file:  # a new file: never through a link that somebody left there
+        file.write(text.encode("utf-8"))
     os.replace(partial, path)

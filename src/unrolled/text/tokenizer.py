@@ -7,8 +7,6 @@ needs no trust in the file, and that library only for subwords.
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import UserError
+from unrolled.files import read_regular
+from unrolled.strict_json import JsonProblem, parse_json
 from unrolled.text.bpe import BytePairTokenizer
 from unrolled.text.characters import CharacterTokenizer
 from unrolled.text.words import WordTokenizer
@@ -166,16 +166,10 @@ def _listed_vocabulary(path: Path) -> list[str]:
 def _read_json(path: Path) -> Any:
     """Read a JSON file of bounded size; every way to fail becomes one plain sentence."""
     try:
-        with path.open("rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            raw = file.read() if size_bytes <= MAX_FILE_BYTES else b""
+        return parse_json(read_regular(path, MAX_FILE_BYTES))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; is {path.parent} really a run directory?") from None
-    except OSError as problem:
-        raise UserError(f"{path} cannot be read: {problem.strerror or problem}.") from None
-    if size_bytes > MAX_FILE_BYTES:
-        raise UserError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB, too large for a vocabulary.")
-    try:
-        return json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError):
+    except UserError as error:
+        raise UserError(f"The vocabulary cannot be read: {error}") from None
+    except JsonProblem:
         raise UserError(f"{path} is truncated or is not JSON; copy it again from the training run.") from None

@@ -13,7 +13,9 @@ from typing import Any
 from unrolled.config import make_settings, settings_from_values
 from unrolled.data import Corpus, open_cached, prepare_corpus
 from unrolled.errors import UserError
-from unrolled.runs import Checkpoint, RunConfig, RunFolder, alone_in, read_checkpoint
+from unrolled.nn import LanguageModel
+from unrolled.runs import Checkpoint, RunConfig, RunFolder, alone_in, read_checkpoint, read_metrics
+from unrolled.runs.safetensors_file import LARGEST_HEADER_BYTES
 from unrolled.text import Tokenizer
 from unrolled.training.computing import check_machine
 from unrolled.training.events import Finished, Listener, ignore
@@ -21,6 +23,8 @@ from unrolled.training.start import run_job
 from unrolled.training.trainer import TrainingState
 
 STEPS_WITHOUT_LIMIT = 10**9
+FLOAT_BYTES = 4
+GENERATORS_BYTES = 2**20  # the states of random generators, and counters that are tensors
 
 
 def resume(
@@ -46,7 +50,8 @@ def resume(
     folder = RunFolder(run)
     config = folder.read_config()
     tokenizer = folder.read_tokenizer(config)
-    checkpoint = read_checkpoint(folder.checkpoint)
+    checkpoint = read_checkpoint(folder.checkpoint, _largest_checkpoint_bytes(config))
+    read_metrics(folder.metrics)  # a file that cannot be read is found before anything is written
     about = _where_the_text_is(folder, checkpoint)
     if steps is not None or minutes is not None:
         config, checkpoint = _with_more(config, checkpoint, steps, minutes)
@@ -58,6 +63,14 @@ def resume(
         folder.remove_leftovers()
         folder.write_config(config)
         return run_job(folder, config, corpus, about, listener, checkpoint=checkpoint)
+
+
+def _largest_checkpoint_bytes(config: RunConfig) -> int:
+    """Return what a checkpoint can have at most: weights, two moments of each, a hidden state, counters."""
+    model = config.settings.model
+    weights = sum(shape.numel() for shape in LanguageModel.shapes(model, config.vocabulary_size).values())
+    state = 2 * model.layers * config.settings.training.batch_size * model.hidden_size
+    return FLOAT_BYTES * (3 * weights + state) + LARGEST_HEADER_BYTES + GENERATORS_BYTES
 
 
 def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from unrolled.runs import (
     read_weights,
     write_card,
 )
-from unrolled.runs.weights import file_sha256
 from unrolled.text import Tokenizer
 from unrolled.training.computing import check_machine, choose_machine
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
@@ -145,6 +144,8 @@ def run_job(
     trainer = Trainer(
         Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint
     )
+    if checkpoint is not None:
+        checkpoint.tensors.clear()  # copied by now; they need not stay in memory for the whole training
     listener(
         Started(
             step=trainer.at.step,
@@ -200,8 +201,8 @@ def _open_base(folder: RunFolder) -> Base:
     config = folder.read_config()
     tokenizer = folder.read_tokenizer(config)
     shapes = LanguageModel.shapes(config.settings.model, config.vocabulary_size)
-    weights, _ = read_weights(folder.weights, shapes, config.tokenizer_sha256)
-    return Base(config.settings, tokenizer, weights, file_sha256(folder.weights), config.warnings)
+    stored = read_weights(folder.weights, shapes, config.tokenizer_sha256)
+    return Base(config.settings, tokenizer, stored.tensors, stored.sha256, config.warnings)
 
 
 def _with_architecture_of(base: Base, chosen: Settings, asked: Mapping[str, Any]) -> Settings:

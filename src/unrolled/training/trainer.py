@@ -37,7 +37,7 @@ from unrolled.runs import (
     write_weights,
 )
 from unrolled.sampling import decoder_of, generate
-from unrolled.training.events import Evaluated, Finished, Listener, Previewed, RolledBack, Stepped
+from unrolled.training.events import Evaluated, Finished, Listener, Note, Previewed, RolledBack, Stepped
 from unrolled.training.guard import LossGuard
 from unrolled.training.interrupts import stop_on_signals
 from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
@@ -117,7 +117,7 @@ class Trainer:
         self.clock = 0.0  # when `at.seconds` was last brought up to date
         if checkpoint is not None:
             self._restore(checkpoint)
-            keep_metrics_up_to(job.folder.metrics, self.at.step)
+            self._keep_metrics()
         self.good = [self._checkpoint()]  # the last two good states, the newest at the end
 
     def train(self) -> Finished:
@@ -144,6 +144,11 @@ class Trainer:
         """Return the line of `metrics.jsonl` of the weights that are kept as the best."""
         entries = [e for e in read_metrics(self.job.folder.metrics) if e["step"] == self.at.best_step]
         return entries[-1] if entries else None
+
+    def _keep_metrics(self) -> None:
+        """Drop the lines of `metrics.jsonl` after the present step."""
+        for note in keep_metrics_up_to(self.job.folder.metrics, self.at.step):
+            self.tell(Note(note))
 
     def end_reason(self) -> str:
         """Return why training is at its end, or nothing while it is not."""
@@ -341,7 +346,7 @@ class Trainer:
         self._restore_learning(self._last_good())
         self.state = None
         self.at.rate_factor, self.at.seconds = factor, seconds
-        keep_metrics_up_to(self.job.folder.metrics, self.at.step)
+        self._keep_metrics()
         self.tell(RolledBack(step, self.at.step, reason, factor))
 
     def _last_good(self) -> Checkpoint:

@@ -6,7 +6,6 @@ allows; so the type of the body is part of the guard, beside the Host and Sec-Fe
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from unrolled.config import validation_problems
 from unrolled.errors import UserError
+from unrolled.strict_json import lenient_number, parse_json
 from unrolled.web.forms import WriteRequest, well_formed
 from unrolled.web.models import NoSuchModel, ServedModel
 from unrolled.web.page import ending_note
@@ -93,8 +93,8 @@ def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> Wr
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(body.decode("utf-8"), object_pairs_hook=_without_doubles)
-    except (ValueError, RecursionError):
+        values = parse_json(body.decode("utf-8"), pairs_hook=_without_doubles, number_hook=lenient_number)
+    except ValueError:  # not UTF-8, or a JsonProblem
         raise UserError("The body is not readable as JSON; send one object in UTF-8.") from None
     if not isinstance(values, dict):
         raise UserError('The body must be one JSON object, such as {"prompt": "Once upon a time"}.')

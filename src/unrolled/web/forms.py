@@ -6,13 +6,13 @@ one path and nothing (`1e999`, `NaN`, a thousand digits) is turned into a number
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from unrolled.errors import UserError
+from unrolled.strict_json import parse_json
 from unrolled.web.fields import STOP, UNKNOWN, NumberField, field_names, lines_of, number_fields, plain_number
 from unrolled.web.settings import WebSettings
 
@@ -95,14 +95,8 @@ def json_fields(body: bytes) -> dict[str, list[object]]:
         UserError: the body is no JSON object.
     """
     try:
-        pairs = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_Pairs,
-            parse_int=NumberText,
-            parse_float=NumberText,
-            parse_constant=NumberText,
-        )
-    except (ValueError, RecursionError):
+        pairs = parse_json(body.decode("utf-8"), pairs_hook=_Pairs, number_hook=NumberText)
+    except ValueError:  # not UTF-8, or a JsonProblem
         raise UserError("The body is not readable as JSON; send one object in UTF-8.") from None
     if not isinstance(pairs, _Pairs):
         raise UserError('The body must be one JSON object, such as {"prompt": "Once upon a time"}.')

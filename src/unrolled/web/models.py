@@ -170,12 +170,12 @@ class ServedModel:
 
     def _loaded_now(self) -> TrainedModel:
         """Load the model, take note of what is known of it, and log the warnings that are new."""
+        known_before = {*self.warnings, *self.info.get("notes", ())}
         model, self._info = self._load()
-        known_before = set(self.warnings)
         self._kind, self._known = model.tokenizer.kind, Known(model.settings, tuple(getattr(model, "warnings", ())))
-        for warning in self.warnings:
-            if warning not in known_before:
-                LOG.warning("%s: %s", self.name, warning)
+        for text in (*self.warnings, *self.info.get("notes", ())):
+            if text not in known_before:
+                LOG.warning("%s: %s", self.name, text)
         return model
 
     def _load(self) -> tuple[TrainedModel, dict[str, Any]]:

@@ -69,7 +69,11 @@ def serve_models(
         models = models_of(run_folders, settings.models_at_start, on_warning, settings.decoding)
         app = create_app(models, settings, history)
         served = app.extensions["unrolled"].models
-        warned = [f"{model.name}: {warning}" for model in served.values() for warning in model.warnings]
+        warned = [
+            f"{model.name}: {text}"
+            for model in served.values()
+            for text in (*model.warnings, *model.info.get("notes", ()))
+        ]
         for sentence in (*double_names(served), *warned):
             on_warning(sentence)
         precision = models[0].model.decoding  # the first one is always loaded
