@@ -21,13 +21,14 @@ import torch
 
 from unrolled.config import SamplingSettings, Settings, sampling_settings
 from unrolled.data import TokenSequence, encode_split, encode_text
+from unrolled.decoding import Decoder, decoder_of, precision_here
 from unrolled.errors import UserError
 from unrolled.evaluation import Likelihood, evaluate, surprisals_nats
 from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
 from unrolled.runs import RunConfig, RunFolder, read_metrics, read_weights
 from unrolled.runs.weights import file_sha256
-from unrolled.sampling import Decoder, Delta, Generation, decoder_of, generate, precision_here, stream
+from unrolled.sampling import Delta, Generation, generate, stream
 from unrolled.shipped import shipped_model_folder
 from unrolled.text import Tokenizer
 

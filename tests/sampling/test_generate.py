@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.config import SamplingSettings
+from unrolled.decoding import NativeDecoder, NumpyDecoder
 from unrolled.errors import UserError
 from unrolled.kernels.native import native_library
-from unrolled.sampling import Delta, NativeDecoder, NumpyDecoder, generate, stream
+from unrolled.sampling import Delta, generate, stream
 from unrolled.text import BytePairTokenizer, WordTokenizer
 from unrolled.text.characters import CharacterTokenizer
 

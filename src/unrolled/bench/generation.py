@@ -25,10 +25,10 @@ from unrolled.bench.rivals import SeedModel, seeds_model
 from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
 from unrolled.bench.training import SHAPES, Shape
 from unrolled.config import ModelSettings, SamplingSettings
+from unrolled.decoding import Decoder, NativeDecoder, NumpyDecoder, weights_of
 from unrolled.kernels.native import native_library
 from unrolled.nn import LanguageModel
-from unrolled.sampling import Decoder, NativeDecoder, NumpyDecoder, stream
-from unrolled.sampling.from_model import weights_of
+from unrolled.sampling import stream
 from unrolled.text.characters import CharacterTokenizer
 
 CHARACTERS = 300  # a stream, a repetition

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.sampling.stepper import Layer, NumpyState
+from unrolled.decoding import Layer, NumpyState
 
 
 class OnnxDecoder:

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from unrolled.config import SamplingSettings
-from unrolled.sampling.draw import damaged_model, resolve_seed, sample_seed
-from unrolled.sampling.drawing import Decoder, Drawing, Request, SteppedDrawing
-from unrolled.sampling.native_decoder import NativeDecoder, NativeDrawing
+from unrolled.decoding import Decoder, NativeDecoder
+from unrolled.sampling.batch import Drawing, Request, SteppedDrawing
+from unrolled.sampling.native_batch import NativeDrawing
+from unrolled.sampling.sampler import damaged_model, resolve_seed, sample_seed
 from unrolled.text.stops import StopScanner
 from unrolled.text.tokenizer import Tokenizer
 

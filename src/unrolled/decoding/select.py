@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from unrolled.decoding.native_decoder import PRECISIONS, NativeDecoder
+from unrolled.decoding.numpy_decoder import Layer, NumpyDecoder
 from unrolled.kernels.native import native_library, native_status
 from unrolled.nn import LanguageModel
-from unrolled.sampling.native_decoder import PRECISIONS, NativeDecoder
-from unrolled.sampling.stepper import Layer, NumpyDecoder
 
 
 def decoder_of(model: LanguageModel, precision: str = "float32") -> NativeDecoder | NumpyDecoder:

@@ -2,21 +2,29 @@
 
 The order is that of `processors`: masks, repetition penalty, frequency and presence, then either the likeliest token
 (temperature below 1e-5: no filter, no randomness) or temperature, filters and one draw.
+
+Drawing inverts the cumulative distribution in the order of the ids, in float64, with one uniform a token (inverse
+transform sampling, Devroye 1986, http://luc.devroye.org/rnbookindex.html), so the outcome depends on the logits and
+the seed alone. Sample j of a request has its own generator, seeded seed + j in 64 bits; Python promises the same
+sequence of `random.random` in every version.
 """
 
 from __future__ import annotations
 
+import math
 import random
+import secrets
 from collections.abc import Iterable
 
 import numpy as np
 
 from unrolled.config import SamplingSettings
+from unrolled.errors import UserError
 from unrolled.sampling import processors
-from unrolled.sampling.draw import draw, greedy
-from unrolled.sampling.history import TokenCounts, TokenWindow
+from unrolled.sampling.token_counts import TokenCounts, TokenWindow
 
 GREEDY_BELOW = 1e-5  # temperatures
+SEEDS = 2**64
 
 
 class TokenChooser:
@@ -75,3 +83,48 @@ class TokenChooser:
             self._window.push(token)
         if self._occurrence:
             self._output.push(token)
+
+
+def greedy(logits: np.ndarray) -> int:
+    """Return the id of the largest logit of (V,), the lowest one where several tie."""
+    best = int(logits.argmax())  # the first NaN, where there is one
+    _check(float(logits[best]))
+    return best
+
+
+def draw(logits: np.ndarray, uniform: float) -> int:
+    """Return the id where the cumulative softmax of the logits (V,) first exceeds `uniform`, a number in [0, 1)."""
+    highest = float(logits[logits.argmax()])
+    _check(highest)
+    cumulative = np.add.accumulate(np.exp(logits - highest, dtype=np.float64))
+    # The total is at least 1 and the uniform at most 1 - 2**-53, so their product rounds to less than the total: an id
+    # that exceeds it always exists, and the first that does has a probability above 0.
+    return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
+
+
+def generator_for(seed: int, sample: int) -> random.Random:
+    """Return the generator of a request's sample; modulo 2**64, because `Random` takes -1 and 1 for the same seed."""
+    return random.Random((seed + sample) % SEEDS)
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """Return the seed that gives this sample when it is asked for alone, as a signed number of 64 bits."""
+    return (seed + sample + SEEDS // 2) % SEEDS - SEEDS // 2
+
+
+def resolve_seed(seed: int | None) -> int:
+    """Return the seed, or one below 2**31 from the operating system where there is none."""
+    return secrets.randbelow(2**31) if seed is None else seed
+
+
+def damaged_model() -> UserError:
+    """Return the error of a model whose scores are not finite."""
+    return UserError(
+        "The model's scores for the next token are not finite numbers; its weights are damaged or its training "
+        "diverged, so use another checkpoint or train again with a lower learning rate."
+    )
+
+
+def _check(highest: float) -> None:
+    if not math.isfinite(highest):
+        raise damaged_model()

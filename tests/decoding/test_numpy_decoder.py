@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from unrolled.decoding import NativeDecoder, NumpyDecoder, NumpyState
 from unrolled.kernels.native import native_library
-from unrolled.sampling import NativeDecoder, NumpyDecoder, NumpyState
 
 NATIVE = pytest.param(
     NativeDecoder, marks=pytest.mark.skipif(native_library() is None, reason="installed without a C compiler")

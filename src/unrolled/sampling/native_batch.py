@@ -1,10 +1,10 @@
-"""The decoder and the drawing in C: the twins of `stepper.NumpyDecoder` and `drawing.SteppedDrawing`.
+"""The drawing in C: the twin of `batch.SteppedDrawing`.
 
-They compute the same up to rounding, and draw with the same random numbers, so a seed gives the same text. A block of
+It computes the same up to rounding, and draws with the same random numbers, so a seed gives the same text. A block of
 tokens is written before Python sees them; what a row drew beyond its end is thrown away there. Blocks start with one
 token and grow, so that the first one is out at once, and stay so short that a reader who left is noticed soon.
 
-V: vocabulary, H: hidden size, L: layers, B: rows, N: tokens of a text, W: tokens of the repetition penalty's window.
+V: vocabulary, B: rows, W: tokens of the repetition penalty's window.
 """
 
 from __future__ import annotations
@@ -15,89 +15,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrolled.config import SamplingSettings
+from unrolled.decoding import NativeDecoder
 from unrolled.kernels.native import decoding
-from unrolled.sampling.choice import GREEDY_BELOW
-from unrolled.sampling.draw import generator_for
-from unrolled.sampling.drawing import Request
-from unrolled.sampling.stepper import Layer, NumpyState, check_shapes
+from unrolled.sampling.batch import Request
+from unrolled.sampling.sampler import GREEDY_BELOW, generator_for
 
-PRECISIONS = tuple(decoding.WIDTHS)
-LONGEST_BLOCK = 64  # tokens
 GROWTH = 4  # times as long as the block before
-WORK_OF_A_BLOCK = 64e6  # weights read, about ten milliseconds
-ROWS_AS_DEAR_AS_READING = 8  # for so many rows, multiplying takes as long as fetching the weights
-
-
-class NativeDecoder:
-    """A trained language model packed for C. It never changes, so any number of threads may share it."""
-
-    def __init__(
-        self,
-        embedding: np.ndarray,
-        layers: Sequence[Layer],
-        output_weight: np.ndarray,
-        output_bias: np.ndarray,
-        precision: str = "float32",
-    ) -> None:
-        """Take the weights, as `NumpyDecoder` does.
-
-        Args:
-            embedding, layers, output_weight, output_bias: see `NumpyDecoder`.
-            precision: of the matrices that every token reads: float32, or bfloat16, which is faster and rounds them.
-
-        Raises:
-            ValueError: shapes that do not belong together, or an unknown precision.
-            RuntimeError: unrolled was installed without its native kernel.
-        """
-        self.vocabulary_size, self.hidden_size = check_shapes(embedding, layers, output_weight, output_bias)
-        w_ih, w_hh, bias = (np.asarray(part, np.float32) for part in layers[0])
-        table = np.asarray(embedding, np.float32) @ w_ih + bias
-        upper = [(np.concatenate([below, own]), b) for below, own, b in layers[1:]]
-        self.layers = len(layers)
-        self.packed = decoding.PackedModel(table, [(w_hh, bias), *upper], output_weight, output_bias, precision)
-        weights = (8 * self.layers - 4) * self.hidden_size**2 + output_weight.size
-        self._weights = weights
-
-    def start(self, rows: int) -> NumpyState:
-        """Return the zero state of `rows` rows."""
-        shape = (self.layers, rows, self.hidden_size)
-        return NumpyState(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-
-    def step(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
-        """Feed one token to each row; see `NumpyDecoder.step`."""
-        ids, h, c = self._checked(ids, state, len(ids))
-        logits = np.empty((len(ids), self.vocabulary_size), np.float32)
-        h_new = np.empty_like(h)
-        self.packed.step(ids, h, h_new, c, logits)
-        return logits, NumpyState(h_new, c)
-
-    def read(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
-        """Feed a text to a state of one row; see `NumpyDecoder.read`."""
-        if len(ids) == 0:
-            raise ValueError("a text to read has at least one token")
-        ids, h, c = self._checked(ids, state, 1)
-        logits, h = np.empty(self.vocabulary_size, np.float32), h.copy()
-        self.packed.read(ids, h, c, logits)
-        return logits, NumpyState(h, c)
-
-    def block_for(self, rows: int) -> int:
-        """Return how many tokens of so many rows are written in about ten milliseconds, 1 to 64."""
-        dearness = self._weights * (1 + rows / ROWS_AS_DEAR_AS_READING)
-        return max(1, min(LONGEST_BLOCK, int(WORK_OF_A_BLOCK / dearness)))
-
-    def _checked(self, ids: np.ndarray, state: NumpyState, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids, h and a copy of c as C reads them, which would read foreign memory where they do not fit."""
-        shape = (self.layers, rows, self.hidden_size)
-        if np.shape(ids) != (len(ids),) or state.h.shape != shape or state.c.shape != shape:
-            raise ValueError(f"ids {np.shape(ids)}, h {state.h.shape} and c {state.c.shape} do not fit {shape}")
-        ids = np.ascontiguousarray(ids, np.int64)
-        if len(ids) and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
-            raise IndexError(f"an id is outside the vocabulary of {self.vocabulary_size} tokens")
-        return ids, np.ascontiguousarray(state.h, np.float32), np.array(state.c, np.float32, order="C")
 
 
 class NativeDrawing:
-    """Blocks of tokens for each row; see `drawing.Drawing`."""
+    """Blocks of tokens for each row; see `batch.Drawing`."""
 
     def __init__(self, decoder: NativeDecoder, request: Request) -> None:
         """Take note of the request; the prompt is read with the first tokens."""

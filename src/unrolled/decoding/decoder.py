@@ -1,0 +1,33 @@
+"""What every decoder is: a language model that is fed one token at a time.
+
+V: vocabulary, B: rows, N: tokens of a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class DecoderState(Protocol):
+    """What a model remembers of each row: an immutable value."""
+
+    def select(self, rows: Sequence[int]) -> DecoderState:
+        """Return the state of these rows, in this order; a row may be taken several times."""
+
+
+class Decoder(Protocol):
+    """A language model, one token at a time."""
+
+    vocabulary_size: int
+
+    def start(self, rows: int) -> Any:
+        """Return the state before any text."""
+
+    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Feed a token to each row, (B,); return the logits of the next ones, (B, V) float32, and the new state."""
+
+    def read(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Feed a text (N,) to a state of one row; return the logits of the next token, (V,), and the new state."""
