@@ -30,7 +30,7 @@ swam at night, and she had promised the old woman under the bridge that she woul
 def test_any_sizes_give_the_logits_of_numpy(vocabulary, hidden, layers, rows, steps):
     slow, fast = decoders(vocabulary, hidden, layers)
     ids = np.random.default_rng(rows).integers(0, vocabulary, (steps, rows))
-    state, expected_state = fast.start(rows), slow.start(rows)
+    state, expected_state = fast.initial_state(rows), slow.initial_state(rows)
     for step in range(steps):
         logits, state = fast.step(ids[step], state)
         expected, expected_state = slow.step(ids[step], expected_state)
@@ -53,7 +53,7 @@ def test_a_step_of_many_rows_is_that_of_each_row_alone_bit_for_bit(hidden, layer
     logits, state = decoder.step(ids, NumpyState(h, c))
     for row in range(0, 101, 5):
         alone, alone_state = decoder.step(ids[[row]], NumpyState(h, c).select([row]))
-        read, read_state = decoder.read(ids[[row]], NumpyState(h, c).select([row]))
+        read, read_state = decoder.prefill(ids[[row]], NumpyState(h, c).select([row]))
         assert logits[row].tobytes() == alone.tobytes() == read.tobytes()
         assert state.select([row]).c.tobytes() == alone_state.c.tobytes() == read_state.c.tobytes()
 
@@ -77,13 +77,14 @@ def test_bfloat16_is_float32_with_rounded_matrices_bit_for_bit(vocabulary, hidde
     exact = [(w if k == 0 else rounded(w), rounded(u), b) for k, (w, u, b) in enumerate(parts)]
     halved = NativeDecoder(embedding, parts, output, output_bias, precision="bfloat16")
     whole = NativeDecoder(embedding, exact, rounded(output), output_bias)
-    state, expected_state = halved.start(rows), whole.start(rows)
+    state, expected_state = halved.initial_state(rows), whole.initial_state(rows)
     for ids in draw.integers(0, vocabulary, (5, rows)):
         logits, state = halved.step(ids, state)
         expected, expected_state = whole.step(ids, expected_state)
         assert logits.tobytes() == expected.tobytes()
     ids = draw.integers(0, vocabulary, 9)
-    assert halved.read(ids, halved.start(1))[0].tobytes() == whole.read(ids, whole.start(1))[0].tobytes()
+    logits, expected = (decoder.prefill(ids, decoder.initial_state(1))[0] for decoder in (halved, whole))
+    assert logits.tobytes() == expected.tobytes()
 
 
 def test_bfloat16_rounds_to_nearest_even_and_keeps_what_is_not_finite():
@@ -117,7 +118,7 @@ def test_bfloat16_costs_less_than_a_thousandth_of_a_nat_on_the_shipped_model():
 def test_a_model_opened_with_bfloat16_writes_with_it():
     whole, halved = load(device="cpu"), load(device="cpu", decoding="bfloat16")
     given = np.array([5, 6, 7])
-    logits = [model.decoder.read(given, model.decoder.start(1))[0] for model in (whole, halved)]
+    logits = [model.decoder.prefill(given, model.decoder.initial_state(1))[0] for model in (whole, halved)]
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.2
     with pytest.raises(ValueError, match="decoding is float32 or bfloat16, not 'int8'"):
         load(decoding="int8")
@@ -125,7 +126,7 @@ def test_a_model_opened_with_bfloat16_writes_with_it():
 
 def nats_of(decoder, ids, start_id):
     """Return the mean surprisal of a text."""
-    total, state, token = 0.0, decoder.start(1), start_id
+    total, state, token = 0.0, decoder.initial_state(1), start_id
     for following in ids:
         logits, state = decoder.step(np.array([token]), state)
         total += float(np.logaddexp.reduce(logits[0].astype(np.float64)) - logits[0, following])
@@ -144,19 +145,20 @@ def test_a_block_takes_about_the_same_time_whatever_the_model_and_the_rows():
 def test_an_id_outside_the_vocabulary_is_refused_before_memory_is_read(wrong):
     _, decoder = decoders()
     with pytest.raises(IndexError, match="outside the vocabulary"):
-        decoder.read(np.array([1, wrong]), decoder.start(1))
+        decoder.prefill(np.array([1, wrong]), decoder.initial_state(1))
     with pytest.raises(IndexError, match="outside the vocabulary"):
-        decoder.step(np.array([wrong]), decoder.start(1))
+        decoder.step(np.array([wrong]), decoder.initial_state(1))
 
 
 def test_a_state_of_another_shape_is_refused_before_memory_is_read():
     _, decoder = decoders()
-    for state in (decoder.start(2), decoders(hidden=3)[1].start(1), decoders(layers=2)[1].start(1)):
+    others = (decoders(hidden=3)[1], decoders(layers=2)[1])
+    for state in (decoder.initial_state(2), *(other.initial_state(1) for other in others)):
         with pytest.raises(ValueError, match="do not fit"):
             decoder.step(np.array([1]), state)
 
 
 def test_no_rows_give_no_logits():
     _, decoder = decoders()
-    logits, state = decoder.step(np.array([], int), decoder.start(0))
+    logits, state = decoder.step(np.array([], int), decoder.initial_state(0))
     assert (logits.shape, state.h.shape) == ((0, 11), (1, 0, 21))

@@ -52,7 +52,7 @@ class LastTokenDecoder:
         self.read_ids, self.rows = [], []
         self._logits_of = logits_of
 
-    def start(self, rows):
+    def initial_state(self, rows):
         return LastTokenState([()] * rows)
 
     def step(self, ids, state):
@@ -60,7 +60,7 @@ class LastTokenDecoder:
         tokens = [(*row, int(token)) for row, token in zip(state.tokens, ids, strict=True)]
         return np.array([self._logits_of(row) for row in tokens], np.float32), LastTokenState(tokens)
 
-    def read(self, ids, state):
+    def prefill(self, ids, state):
         self.read_ids.append([int(token) for token in ids])
         tokens = (*state.tokens[0], *self.read_ids[-1])
         return np.array(self._logits_of(tokens), np.float32), LastTokenState([tokens])
@@ -141,7 +141,7 @@ def test_the_seed_used_is_reported_and_reproduces(kind):
 
 @with_both_decoders
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 3), st.sampled_from([(), ("a",), ("ab", "ba"), ("cab",)]))
-def test_streamed_pieces_join_to_the_generated_text(kind, seed, n, stop):
+def test_streamed_deltas_join_to_the_generated_text(kind, seed, n, stop):
     decoder, options = lstm_decoder(kind), settings(seed=seed, n=n, stop=stop, max_tokens=12)
     whole = generate(decoder, LETTERS, "b", options)
     deltas = list(stream(decoder, LETTERS, "b", options))
@@ -235,7 +235,7 @@ def test_length_counts_exactly(kind):
         assert (len(sample.text), sample.finish_reason, sample.tokens) == (tokens, "length", tokens)
 
 
-def test_no_tokens_asked_for_gives_empty_samples_without_reading():
+def test_no_tokens_requested_gives_empty_samples_without_reading():
     decoder = reciting("abc")
     deltas = list(stream(decoder, LETTERS, "ab", settings(max_tokens=0, n=2)))
     assert deltas == [Delta(0, "", "length", 0), Delta(1, "", "length", 0)]
@@ -296,7 +296,7 @@ def test_a_repeated_token_with_a_negative_logit_becomes_less_likely():
 
 
 @with_both_decoders
-def test_arguments_are_checked_before_the_first_piece_is_asked_for(kind):
+def test_arguments_are_checked_before_the_first_delta_is_requested(kind):
     with pytest.raises(ValueError, match="prompt is text"):
         stream(lstm_decoder(kind), LETTERS, None, settings())
     with pytest.raises(ValueError, match="knows 4 tokens"):
@@ -310,10 +310,10 @@ def test_weights_that_are_not_numbers_are_an_error_for_the_user():
 
 def test_abandoned_stream_does_no_more_work():
     decoder = reciting("abc")
-    pieces = stream(decoder, LETTERS, "a", settings())
-    next(pieces)
-    next(pieces)
-    pieces.close()
+    deltas = stream(decoder, LETTERS, "a", settings())
+    next(deltas)
+    next(deltas)
+    deltas.close()
     assert len(decoder.rows) == 1
 
 
@@ -446,7 +446,7 @@ def test_a_real_word_that_stands_for_what_is_unknown_may_be_written():
     assert text_of(decoder, "xyzzy", bare, max_tokens=2) == " ring ring"
 
 
-def test_stop_strings_and_pieces_see_the_spaces_between_words():
+def test_stop_strings_and_deltas_see_the_spaces_between_words():
     assert text_of(saying_words("the ring"), "the", WORDS, stop="e r", max_tokens=5) == " th"
     deltas = list(stream(saying_words("the ring"), WORDS, "", settings(max_tokens=3)))
     assert [delta.text for delta in deltas] == ["the", " ring", " the"]

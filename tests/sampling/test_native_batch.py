@@ -16,7 +16,7 @@ from unrolled.errors import UserError
 from unrolled.kernels.native import decoding, library, native_library
 from unrolled.sampling import generate, native_batch, stream
 from unrolled.sampling.batch import Request
-from unrolled.sampling.sampler import TokenChooser
+from unrolled.sampling.sampler import TokenSampler
 from unrolled.text.bpe import BytePairTokenizer
 from unrolled.text.characters import CharacterTokenizer
 
@@ -59,12 +59,12 @@ def random_settings(draw, banned, end):
     return chosen, Request(np.array([1]), 0, chosen, 0, banned, end)
 
 
-def heard_by(chooser, draw, vocabulary):
-    """Let the chooser hear a prompt and write some tokens; return the counts for C."""
+def observed_by(sampler, draw, vocabulary):
+    """Let the sampler hear a prompt and write some tokens; return the counts for C."""
     prompt, written = draw.integers(0, vocabulary, 4), draw.integers(0, vocabulary, 5)
-    chooser.heard(prompt.tolist())
+    sampler.observe_prompt(prompt.tolist())
     for token in written.tolist():
-        chooser._remember(token)
+        sampler._remember(token)
     seen = np.bincount(np.concatenate([prompt, written]), minlength=vocabulary)
     return seen.astype(np.int32), np.bincount(written, minlength=vocabulary).astype(np.int32)
 
@@ -83,10 +83,10 @@ def test_a_choice_in_c_is_the_choice_in_python_whatever_the_settings(variant):
         banned, end = (0 if number % 2 else None), (vocabulary - 1 if number % 5 else None)
         chosen, request = random_settings(draw, banned, end)
         uniform = (0.0, 1 - 2**-53, draw.random())[min(number % 20, 2)]
-        chooser = TokenChooser(chosen, vocabulary, OneNumber(uniform))
-        seen, counts = heard_by(chooser, draw, vocabulary)
+        sampler = TokenSampler(chosen, vocabulary, OneNumber(uniform))
+        seen, counts = observed_by(sampler, draw, vocabulary)
         masked = [token for token in (banned, end if number % 7 < chosen.min_tokens else None) if token is not None]
-        expected = chooser.choose(logits, masked)
+        expected = sampler.sample(logits, masked)
         scratch = np.full(c.decode_scratch_size(vocabulary), np.nan)
         arrays = [
             logits,
@@ -109,7 +109,7 @@ def test_top_p_that_ends_exactly_between_equals_keeps_as_many_as_in_python(mass)
     made = native_batch._draw_settings(Request(np.array([1]), 0, chosen, 0, None, None))
     pointers = decoding.address(logits), None, None
     for uniform in (0.0, 0.3, 0.7, 1 - 2**-53):
-        expected = TokenChooser(chosen, 8, OneNumber(uniform)).choose(logits, [])
+        expected = TokenSampler(chosen, 8, OneNumber(uniform)).sample(logits, [])
         byref = decoding.ctypes.byref(made)
         assert c.decode_choose(8, byref, 0, *pointers, uniform, decoding.address(scratch)) == expected
 
@@ -214,10 +214,10 @@ def test_the_first_token_comes_alone_and_no_token_beyond_the_length_is_drawn(mon
 def test_an_abandoned_stream_writes_no_further_block(monkeypatch):
     _, decoder = decoders()
     blocks = recorded(decoder, monkeypatch)
-    pieces = stream(decoder, LETTERS, "ab", settings())
+    deltas = stream(decoder, LETTERS, "ab", settings())
     assert blocks == []
-    next(pieces)
-    pieces.close()
+    next(deltas)
+    deltas.close()
     assert blocks == [(1, 1)]
 
 

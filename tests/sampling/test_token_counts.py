@@ -1,4 +1,4 @@
-"""The window of the repetition penalty, against a list that is searched anew each time."""
+"""The window of the repetition penalty, against a list that is searched again for each token."""
 
 from __future__ import annotations
 

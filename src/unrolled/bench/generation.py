@@ -156,7 +156,7 @@ def example_tokenizer(vocabulary_size: int) -> CharacterTokenizer:
 @torch.no_grad()
 def check_same_model(model: SeedModel, decoder: Decoder, allowed: float) -> None:
     """Fail unless both compute the same logits, up to the rounding of their precision."""
-    state, ours = model.start(1), decoder.start(1)
+    state, ours = model.start(1), decoder.initial_state(1)
     for token in (3, 1, 4, 1, 5):
         expected, state = model.step(torch.tensor([token]), state)
         logits, ours = decoder.step(np.array([token]), ours)

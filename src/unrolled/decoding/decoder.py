@@ -1,4 +1,4 @@
-"""What every decoder is: a language model that is fed one token at a time.
+"""The protocol of a decoder: a language model that is fed one token at a time.
 
 V: vocabulary, B: rows, N: tokens of a text.
 """
@@ -12,10 +12,10 @@ import numpy as np
 
 
 class DecoderState(Protocol):
-    """What a model remembers of each row: an immutable value."""
+    """What a model remembers of each row: an immutable value that its caller owns."""
 
     def select(self, rows: Sequence[int]) -> DecoderState:
-        """Return the state of these rows, in this order; a row may be taken several times."""
+        """Return the state of these rows, in this order; a row may be selected several times."""
 
 
 class Decoder(Protocol):
@@ -23,11 +23,11 @@ class Decoder(Protocol):
 
     vocabulary_size: int
 
-    def start(self, rows: int) -> Any:
-        """Return the state before any text."""
+    def initial_state(self, rows: int) -> Any:
+        """Return the state before any token, for that number of rows."""
 
     def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
         """Feed a token to each row, (B,); return the logits of the next ones, (B, V) float32, and the new state."""
 
-    def read(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Feed a text (N,) to a state of one row; return the logits of the next token, (V,), and the new state."""
+    def prefill(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Feed tokens (N,) to a state of one row; return the logits of the next one, (V,), and the new state."""

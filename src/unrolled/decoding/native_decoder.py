@@ -17,7 +17,7 @@ from unrolled.kernels.native import decoding
 PRECISIONS = tuple(decoding.WIDTHS)
 LONGEST_BLOCK = 64  # tokens
 WORK_OF_A_BLOCK = 64e6  # weights read, about ten milliseconds
-ROWS_AS_DEAR_AS_READING = 8  # for so many rows, multiplying takes as long as fetching the weights
+ROWS_COSTING_ONE_READ = 8  # multiplying for this number of rows takes as long as fetching the weights
 
 
 class NativeDecoder:
@@ -38,7 +38,7 @@ class NativeDecoder:
             precision: of the matrices that every token reads: float32, or bfloat16, which is faster and rounds them.
 
         Raises:
-            ValueError: shapes that do not belong together, or an unknown precision.
+            ValueError: shapes that do not fit together, or an unknown precision.
             RuntimeError: unrolled was installed without its native kernel.
         """
         self.vocabulary_size, self.hidden_size = check_shapes(embedding, layers, output_weight, output_bias)
@@ -47,10 +47,9 @@ class NativeDecoder:
         upper = [(np.concatenate([below, own]), b) for below, own, b in layers[1:]]
         self.layers = len(layers)
         self.packed = decoding.PackedModel(table, [(w_hh, bias), *upper], output_weight, output_bias, precision)
-        weights = (8 * self.layers - 4) * self.hidden_size**2 + output_weight.size
-        self._weights = weights
+        self._weights = (8 * self.layers - 4) * self.hidden_size**2 + output_weight.size
 
-    def start(self, rows: int) -> NumpyState:
+    def initial_state(self, rows: int) -> NumpyState:
         """Return the zero state of `rows` rows."""
         shape = (self.layers, rows, self.hidden_size)
         return NumpyState(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
@@ -63,22 +62,22 @@ class NativeDecoder:
         self.packed.step(ids, h, h_new, c, logits)
         return logits, NumpyState(h_new, c)
 
-    def read(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
-        """Feed a text to a state of one row; see `NumpyDecoder.read`."""
+    def prefill(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
+        """Feed several tokens to a state of one row; see `NumpyDecoder.prefill`."""
         if len(ids) == 0:
-            raise ValueError("a text to read has at least one token")
+            raise ValueError("a prefill needs at least one token")
         ids, h, c = self._checked(ids, state, 1)
         logits, h = np.empty(self.vocabulary_size, np.float32), h.copy()
         self.packed.read(ids, h, c, logits)
         return logits, NumpyState(h, c)
 
     def block_for(self, rows: int) -> int:
-        """Return how many tokens of so many rows are written in about ten milliseconds, 1 to 64."""
-        dearness = self._weights * (1 + rows / ROWS_AS_DEAR_AS_READING)
-        return max(1, min(LONGEST_BLOCK, int(WORK_OF_A_BLOCK / dearness)))
+        """Return how many tokens this number of rows can write in about ten milliseconds, 1 to 64."""
+        cost = self._weights * (1 + rows / ROWS_COSTING_ONE_READ)
+        return max(1, min(LONGEST_BLOCK, int(WORK_OF_A_BLOCK / cost)))
 
     def _checked(self, ids: np.ndarray, state: NumpyState, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids, h and a copy of c as C reads them, which would read foreign memory where they do not fit."""
+        """Return ids, h and a copy of c as C reads them; C would read beyond arrays that do not fit."""
         shape = (self.layers, rows, self.hidden_size)
         if np.shape(ids) != (len(ids),) or state.h.shape != shape or state.c.shape != shape:
             raise ValueError(f"ids {np.shape(ids)}, h {state.h.shape} and c {state.c.shape} do not fit {shape}")

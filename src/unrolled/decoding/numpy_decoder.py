@@ -1,4 +1,4 @@
-"""The LSTM, one token at a time, in numpy: what writing text needs, without a tensor library's dispatch.
+"""The LSTM in numpy, one token at a time, without the dispatch overhead of a tensor library.
 
     a = table[id] + h W_hh            i, f, o = sigmoid(a)    g = tanh(a)         table = embedding W_ih + b
     c' = f * c + i * g                h' = o * tanh(c')                           logits = h' W_out^T + b_out
@@ -20,17 +20,17 @@ import numpy as np
 Layer = tuple[np.ndarray, np.ndarray, np.ndarray]  # w_ih (I, 4H), w_hh (H, 4H), bias (4H,)
 
 
-HALF = np.array(0.5, np.float32)  # an array, as numpy would convert a number anew at every step
+HALF = np.array(0.5, np.float32)  # an array, as numpy would convert a Python number at every step
 
 
 class NumpyState(NamedTuple):
-    """What the model remembers of each row; a value that is never written to once it exists."""
+    """What the model remembers of each row; an immutable value."""
 
     h: np.ndarray  # (L, B, H) float32
     c: np.ndarray  # (L, B, H) float32
 
     def select(self, rows: Sequence[int]) -> NumpyState:
-        """Return the state of these rows, in this order; a row may be taken several times."""
+        """Return the state of these rows, in this order; a row may be selected several times."""
         return NumpyState(self.h.take(rows, axis=1), self.c.take(rows, axis=1))
 
 
@@ -53,7 +53,7 @@ class NumpyDecoder:
             output_bias: (V,).
 
         Raises:
-            ValueError: shapes that do not belong together.
+            ValueError: shapes that do not fit together.
         """
         self.vocabulary_size, self.hidden_size = check_shapes(embedding, layers, output_weight, output_bias)
         prepared = [tuple(_for_one_tanh(np.asarray(part)) for part in layer) for layer in layers]
@@ -64,7 +64,7 @@ class NumpyDecoder:
         self._output_weight = _float32(np.transpose(output_weight))  # (H, V)
         self._output_bias = _float32(output_bias)  # (V,)
 
-    def start(self, rows: int) -> NumpyState:
+    def initial_state(self, rows: int) -> NumpyState:
         """Return the zero state of `rows` rows."""
         shape = (len(self._recurrent), rows, self.hidden_size)
         return NumpyState(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
@@ -82,21 +82,21 @@ class NumpyDecoder:
         state = self._advance(ids, state)
         return self._logits(state), state
 
-    def read(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
-        """Feed a text to a state of one row.
+    def prefill(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
+        """Feed several tokens to a state of one row.
 
         Args:
             ids: tokens, (N,) integers, at least one.
             state: a state of one row; left as it is.
 
         Returns:
-            The logits of the token after the text, (V,) float32, and the new state.
+            The logits of the token after them, (V,) float32, and the new state.
 
         Raises:
-            ValueError: no tokens, for which there is nothing to predict from.
+            ValueError: there are no tokens to predict from.
         """
         if len(ids) == 0:
-            raise ValueError("a text to read has at least one token")
+            raise ValueError("a prefill needs at least one token")
         for index in range(len(ids)):
             state = self._advance(ids[index : index + 1], state)
         return self._logits(state)[0], state

@@ -1,8 +1,9 @@
-"""The drawing in C: the twin of `batch.SteppedDrawing`.
+"""A batch of samples drawn in C: the twin of `batch.StepwiseBatch`.
 
-It computes the same up to rounding, and draws with the same random numbers, so a seed gives the same text. A block of
-tokens is written before Python sees them; what a row drew beyond its end is thrown away there. Blocks start with one
-token and grow, so that the first one is out at once, and stay so short that a reader who left is noticed soon.
+It computes the same up to rounding and draws with the same random numbers, so a seed gives the same text. C draws a
+block of tokens before Python sees any of them; tokens that a row drew beyond its end are discarded in `generate`. The
+first block has one token, so that it is shown at once. Blocks then grow, but stay short enough for a closed stream to
+be noticed soon.
 
 V: vocabulary, B: rows, W: tokens of the repetition penalty's window.
 """
@@ -20,54 +21,54 @@ from unrolled.kernels.native import decoding
 from unrolled.sampling.batch import Request
 from unrolled.sampling.sampler import GREEDY_BELOW, generator_for
 
-GROWTH = 4  # times as long as the block before
+GROWTH = 4  # length of a block over that of the previous one
 
 
-class NativeDrawing:
-    """Blocks of tokens for each row; see `batch.Drawing`."""
+class NativeBatch:
+    """Blocks of tokens for each row; see `batch.SampleBatch`."""
 
     def __init__(self, decoder: NativeDecoder, request: Request) -> None:
-        """Take note of the request; the prompt is read with the first tokens."""
+        """Store the request; the prompt is read when the first tokens are drawn."""
         settings, rows = request.settings, request.settings.n
         self._decoder, self._request = decoder, request
         self._generators = [generator_for(request.seed, sample) for sample in range(rows)]
         self._settings = _draw_settings(request)
-        self._written, self._heard, self._block = 0, 0, 1
+        self._written, self._observed, self._block = 0, 0, 1
         self._arrays: dict[str, np.ndarray] = {"ids": np.zeros(rows, np.int64)}
         if settings.repetition_penalty != 1:
-            self._hear(request.prompt)
+            self._observe(request.prompt)
         if settings.frequency_penalty != 0 or settings.presence_penalty != 0:
             self._arrays["counts"] = np.zeros((rows, decoder.vocabulary_size), np.int32)
 
     def next(self) -> list[list[int]]:
-        """See `Drawing.next`."""
+        """See `SampleBatch.next`."""
         fresh = self._written == 0
         if fresh:
-            self._read()
+            self._prefill()
         tokens = self._write(self._tokens_of_block(), fresh)
         return tokens.tolist()
 
     def keep(self, rows: Sequence[int]) -> None:
-        """See `Drawing.keep`."""
+        """See `SampleBatch.keep`."""
         self._generators = [self._generators[row] for row in rows]
         by_layer = ("h", "c")
         self._arrays = {name: a.take(rows, axis=int(name in by_layer)) for name, a in self._arrays.items()}
 
-    def _hear(self, prompt: np.ndarray) -> None:
-        """Take the prompt into every row's window."""
+    def _observe(self, prompt: np.ndarray) -> None:
+        """Put the prompt into the penalty window of every row."""
         rows, window = self._request.settings.n, self._settings.window
-        heard = np.asarray(prompt, np.int64)[-window:]
-        counts = np.bincount(heard, minlength=self._decoder.vocabulary_size)
+        observed = np.asarray(prompt, np.int64)[-window:]
+        counts = np.bincount(observed, minlength=self._decoder.vocabulary_size)
         self._arrays["seen"] = np.tile(counts.astype(np.int32), (rows, 1))
-        self._heard = len(heard)
+        self._observed = len(observed)
         if window:
             ring = np.zeros((rows, window), np.int32)
-            ring[:, : len(heard)] = heard
+            ring[:, : len(observed)] = observed
             self._arrays["ring"] = ring
 
-    def _read(self) -> None:
+    def _prefill(self) -> None:
         rows = self._request.settings.n
-        logits, state = self._decoder.read(self._request.first_ids, self._decoder.start(1))
+        logits, state = self._decoder.prefill(self._request.first_ids, self._decoder.initial_state(1))
         self._arrays["h"], self._arrays["c"] = state.h.repeat(rows, axis=1), state.c.repeat(rows, axis=1)
         self._arrays["logits"] = np.tile(logits, (rows, 1))
 
@@ -83,15 +84,15 @@ class NativeDrawing:
         tokens = np.empty((count, block), np.int64)
         arrays = {**self._arrays, "h_new": np.empty_like(self._arrays["h"]), "uniforms": uniforms, "tokens": tokens}
         addresses = {name: decoding.address(array) for name, array in arrays.items()}
-        rows = decoding.Rows(count, block, self._written, self._heard, **addresses)
+        rows = decoding.Rows(count, block, self._written, self._observed, **addresses)
         self._decoder.packed.write(self._settings, rows, fresh)
         self._written += block
-        self._heard += block
+        self._observed += block
         return tokens
 
 
 def _draw_settings(request: Request) -> decoding.DrawSettings:
-    """Return the settings as C reads them: what is off is neutral, what is nothing is -1."""
+    """Return the settings as C reads them: a neutral value where a setting is off, -1 where there is no token."""
     settings = request.settings
     return decoding.DrawSettings(
         temperature=0 if settings.temperature < GREEDY_BELOW else settings.temperature,
@@ -110,6 +111,6 @@ def _draw_settings(request: Request) -> decoding.DrawSettings:
 
 
 def _window(settings: SamplingSettings, prompt_tokens: int) -> int:
-    """Return the window's size, or 0 (all tokens) where it can hold whatever will be written."""
+    """Return the size of the window, or 0 (all tokens) where everything that can be written fits in it."""
     all_tokens = prompt_tokens + settings.max_tokens
     return 0 if settings.repetition_window >= all_tokens else settings.repetition_window

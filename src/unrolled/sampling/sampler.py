@@ -1,7 +1,7 @@
-"""How one sample chooses its next token: all decoding settings, with the sample's own history and generator.
+"""How one sample draws its next token: all decoding settings, with the sample's own token counts and generator.
 
-The order is that of `processors`: masks, repetition penalty, frequency and presence, then either the likeliest token
-(temperature below 1e-5: no filter, no randomness) or temperature, filters and one draw.
+The order is that of `processors`: masks, repetition penalty, frequency and presence penalties, then either the
+likeliest token (temperature below 1e-5: no filter, no randomness) or temperature, filters and one draw.
 
 Drawing inverts the cumulative distribution in the order of the ids, in float64, with one uniform a token (inverse
 transform sampling, Devroye 1986, http://luc.devroye.org/rnbookindex.html), so the outcome depends on the logits and
@@ -27,11 +27,11 @@ GREEDY_BELOW = 1e-5  # temperatures
 SEEDS = 2**64
 
 
-class TokenChooser:
-    """The decoding settings at work for one sample."""
+class TokenSampler:
+    """Draws the tokens of one sample."""
 
     def __init__(self, settings: SamplingSettings, vocabulary_size: int, generator: random.Random) -> None:
-        """Start with nothing said; the generator belongs to this sample alone."""
+        """Start without any token; no other sample may use the generator."""
         self._settings = settings
         self._generator = generator
         self._filters = processors.filters(settings)
@@ -41,18 +41,18 @@ class TokenChooser:
         self._repetition = settings.repetition_penalty != 1
         self._occurrence = settings.frequency_penalty != 0 or settings.presence_penalty != 0
 
-    def heard(self, prompt: Iterable[int]) -> None:
-        """Take the prompt's tokens into the repetition penalty's window; the other penalties count only the output."""
+    def observe_prompt(self, prompt: Iterable[int]) -> None:
+        """Put the prompt into the repetition penalty's window; the other penalties count only the output."""
         if self._repetition:
             for token in prompt:
                 self._window.push(token)
 
-    def choose(self, logits: np.ndarray, masked: Iterable[int]) -> int:
-        """Return the next token and remember it.
+    def sample(self, logits: np.ndarray, masked: Iterable[int]) -> int:
+        """Draw the next token, and count it for the penalties.
 
         Args:
             logits: the model's, (V,) float32; left as they are.
-            masked: tokens that may not be chosen now.
+            masked: tokens that may not be drawn now.
         """
         logits = logits.astype(np.float64)
         for token in masked:
@@ -103,17 +103,17 @@ def draw(logits: np.ndarray, uniform: float) -> int:
 
 
 def generator_for(seed: int, sample: int) -> random.Random:
-    """Return the generator of a request's sample; modulo 2**64, because `Random` takes -1 and 1 for the same seed."""
+    """Return the generator of a request's sample; modulo 2**64, because `Random` does not distinguish -1 from 1."""
     return random.Random((seed + sample) % SEEDS)
 
 
 def sample_seed(seed: int, sample: int) -> int:
-    """Return the seed that gives this sample when it is asked for alone, as a signed number of 64 bits."""
+    """Return the seed that gives this sample as the only one of a request, as a signed number of 64 bits."""
     return (seed + sample + SEEDS // 2) % SEEDS - SEEDS // 2
 
 
 def resolve_seed(seed: int | None) -> int:
-    """Return the seed, or one below 2**31 from the operating system where there is none."""
+    """Return the seed, or one below 2**31 from the operating system where none is given."""
     return secrets.randbelow(2**31) if seed is None else seed
 
 
