@@ -21,7 +21,7 @@ import torch
 
 from unrolled.config import SamplingSettings, Settings, sampling_settings
 from unrolled.data import TokenSequence, encode_split, encode_text
-from unrolled.decoding import Decoder, decoder_of, precision_here
+from unrolled.decoding import Decoder, decoder_of, explain_decoder, precision_for
 from unrolled.errors import UserError
 from unrolled.evaluation import Likelihood, evaluate, surprisals_nats
 from unrolled.importers import holds_only_foreign_files, temporary_run
@@ -226,6 +226,7 @@ class TrainedModel:
             "seconds": entry.get("seconds"),
             "corpus": self.config.corpus,
             "decoding": self.decoding,
+            "decoder": explain_decoder(self.network),
             "weights_bytes": self._run.weights.stat().st_size,
             "weights_sha256": file_sha256(self._run.weights),
             "tokenizer_sha256": self.config.tokenizer_sha256,
@@ -253,9 +254,8 @@ def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float
         UserError: there is no run, or one of its files is missing, damaged or from another run.
     """
     path = shipped_model_folder() if str(run) == SHIPPED else Path(run)
-    precision, warnings = precision_here(decoding)
     model = _load_foreign(path, device) if holds_only_foreign_files(path) else _load_run(RunFolder(path), device)
-    model.decoding, model._decoding_warnings = precision, warnings
+    model.decoding, model._decoding_warnings = precision_for(model.network, decoding)
     return model
 
 

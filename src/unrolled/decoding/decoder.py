@@ -6,9 +6,22 @@ V: vocabulary, B: rows, N: tokens of a text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Support:
+    """Whether a decoder computes exactly what a model computes; true or false as a condition."""
+
+    is_given: bool
+    reason: str = ""  # why, or why not, in words for the user
+
+    def __bool__(self) -> bool:
+        """Return whether the model is supported."""
+        return self.is_given
 
 
 class DecoderState(Protocol):

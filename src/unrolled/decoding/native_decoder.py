@@ -11,8 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unrolled.decoding.numpy_decoder import Layer, NumpyState, check_shapes
-from unrolled.kernels.native import decoding
+from unrolled.decoding.decoder import Support
+from unrolled.decoding.numpy_decoder import NumpyState
+from unrolled.decoding.weights import Layer, check_shapes, support_by_weights
+from unrolled.kernels.native import decoding, native_library, native_status
+from unrolled.nn import LanguageModel
 
 PRECISIONS = tuple(decoding.WIDTHS)
 LONGEST_BLOCK = 64  # tokens
@@ -22,6 +25,9 @@ ROWS_COSTING_ONE_READ = 8  # multiplying for this number of rows takes as long a
 
 class NativeDecoder:
     """A trained language model packed for C. It never changes, so any number of threads may share it."""
+
+    name = "native"
+    precisions = PRECISIONS
 
     def __init__(
         self,
@@ -48,6 +54,14 @@ class NativeDecoder:
         self.layers = len(layers)
         self.packed = decoding.PackedModel(table, [(w_hh, bias), *upper], output_weight, output_bias, precision)
         self._weights = (8 * self.layers - 4) * self.hidden_size**2 + output_weight.size
+
+    @staticmethod
+    def supports(model: LanguageModel) -> Support:
+        """Tell whether the weights that this decoder takes are the whole model, and the library is there."""
+        if native_library() is None:
+            return Support(False, f"native is {native_status()}")
+        known = support_by_weights(model)
+        return Support(True, native_status()) if known else known
 
     def initial_state(self, rows: int) -> NumpyState:
         """Return the zero state of `rows` rows."""

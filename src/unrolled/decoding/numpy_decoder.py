@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-Layer = tuple[np.ndarray, np.ndarray, np.ndarray]  # w_ih (I, 4H), w_hh (H, 4H), bias (4H,)
-
+from unrolled.decoding.decoder import Support
+from unrolled.decoding.weights import Layer, check_shapes, support_by_weights
+from unrolled.nn import LanguageModel
 
 HALF = np.array(0.5, np.float32)  # an array, as numpy would convert a Python number at every step
 
@@ -36,6 +37,9 @@ class NumpyState(NamedTuple):
 
 class NumpyDecoder:
     """A trained language model as plain arrays. It never changes, so any number of threads may share it."""
+
+    name = "numpy"
+    precisions = ("float32",)
 
     def __init__(
         self,
@@ -63,6 +67,11 @@ class NumpyDecoder:
         self._upper = [(w_ih, bias) for w_ih, _, bias in prepared[1:]]  # (L - 1) x ((H, 4H), (4H,))
         self._output_weight = _float32(np.transpose(output_weight))  # (H, V)
         self._output_bias = _float32(output_bias)  # (V,)
+
+    @staticmethod
+    def supports(model: LanguageModel) -> Support:
+        """Tell whether the weights that this decoder takes are the whole model."""
+        return support_by_weights(model)
 
     def initial_state(self, rows: int) -> NumpyState:
         """Return the zero state of `rows` rows."""
@@ -151,22 +160,3 @@ def _for_one_tanh(columns: np.ndarray) -> np.ndarray:
 
 def _float32(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def check_shapes(
-    embedding: np.ndarray, layers: Sequence[Layer], output_weight: np.ndarray, output_bias: np.ndarray
-) -> tuple[int, int]:
-    """Return V and H where all shapes agree on them."""
-    if not layers:
-        raise ValueError("a decoder has at least one layer")
-    vocabulary_size, input_size = np.shape(embedding)
-    hidden_size = np.shape(layers[0][1])[0]
-    for number, (w_ih, w_hh, bias) in enumerate(layers):
-        expected = [(input_size, 4 * hidden_size), (hidden_size, 4 * hidden_size), (4 * hidden_size,)]
-        shapes = [np.shape(w_ih), np.shape(w_hh), np.shape(bias)]
-        if shapes != expected:
-            raise ValueError(f"layer {number} has shapes {shapes}, not {expected}")
-        input_size = hidden_size
-    if np.shape(output_weight) != (vocabulary_size, hidden_size) or np.shape(output_bias) != (vocabulary_size,):
-        raise ValueError(f"the output layer has shapes {np.shape(output_weight), np.shape(output_bias)}")
-    return vocabulary_size, hidden_size
