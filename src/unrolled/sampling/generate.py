@@ -107,7 +107,10 @@ def _stream(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: Sampl
 
 
 def _batch(decoder: Decoder, request: Request) -> SampleBatch:
-    return NativeBatch(decoder, request) if isinstance(decoder, NativeDecoder) else StepwiseBatch(decoder, request)
+    """Return the fast batch where decoder and settings allow it."""
+    if isinstance(decoder, NativeDecoder) and NativeBatch.supports(request.settings):
+        return NativeBatch(decoder, request)
+    return StepwiseBatch(decoder, request)
 
 
 class _Writer:

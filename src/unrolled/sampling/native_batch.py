@@ -21,6 +21,12 @@ from unrolled.kernels.native import decoding
 from unrolled.sampling.batch import Request
 from unrolled.sampling.sampler import GREEDY_BELOW, generator_for
 
+KNOWN_SETTINGS = {
+    *("temperature", "top_k", "top_p", "min_p", "typical_p"),
+    *("repetition_penalty", "repetition_window", "presence_penalty", "frequency_penalty"),
+    *("min_tokens", "max_tokens", "n", "seed"),
+    *("stop", "unknown_token"),  # heeded by `generate`, before and after a token is drawn
+}
 GROWTH = 4  # length of a block over that of the previous one
 
 
@@ -39,6 +45,11 @@ class NativeBatch:
             self._observe(request.prompt)
         if settings.frequency_penalty != 0 or settings.presence_penalty != 0:
             self._arrays["counts"] = np.zeros((rows, decoder.vocabulary_size), np.int32)
+
+    @staticmethod
+    def supports(settings: SamplingSettings) -> bool:
+        """Tell whether every setting is heeded here; one that is not must not be ignored, whatever its value."""
+        return KNOWN_SETTINGS.issuperset(type(settings).model_fields)
 
     def next(self) -> list[list[int]]:
         """See `SampleBatch.next`."""
