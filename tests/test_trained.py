@@ -99,7 +99,7 @@ def test_an_unknown_precision_for_writing_is_a_callers_mistake(trained_once, ask
 
 
 def test_without_the_native_kernel_text_is_written_in_float32_and_that_is_said(trained_once, model, monkeypatch):
-    monkeypatch.setattr("unrolled.sampling.from_model.native_library", lambda: None)
+    monkeypatch.setattr("unrolled.decoding.native_decoder.native_library", lambda: None)
     halved, whole = (load(trained_once, device="cpu", decoding=asked) for asked in ("bfloat16", "float32"))
     assert (halved.decoding, whole.warnings) == ("float32", model.warnings)
     (warning,) = halved.warnings

@@ -192,8 +192,12 @@ class SamplingSettings(Section):
     repetition_window: int = Field(
         200, ge=0, le=1_000_000, description="last tokens of prompt and output that the penalty looks at; 0: all"
     )
-    presence_penalty: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False, description="off the logit, once")
-    frequency_penalty: float = Field(0.0, ge=-100, le=100, allow_inf_nan=False, description="off the logit, each time")
+    presence_penalty: float = Field(
+        0.0, ge=-100, le=100, allow_inf_nan=False, description="taken off the logit of a token once it was written"
+    )
+    frequency_penalty: float = Field(
+        0.0, ge=-100, le=100, allow_inf_nan=False, description="taken off the logit of a token each time it was written"
+    )
     stop: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
         (), max_length=64, description="texts that end the output; not part of it"
     )

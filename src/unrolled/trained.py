@@ -21,12 +21,13 @@ import torch
 
 from unrolled.config import SamplingSettings, Settings, sampling_settings
 from unrolled.data import TokenSequence, encode_split, encode_text
+from unrolled.decoding import Decoder, decoder_of, explain_decoder, precision_for
 from unrolled.errors import UserError
 from unrolled.evaluation import Likelihood, evaluate, surprisals_nats
 from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
 from unrolled.runs import RunConfig, RunFolder, check_metrics, read_weights
-from unrolled.sampling import Decoder, Delta, Generation, decoder_of, generate, precision_here, stream
+from unrolled.sampling import Delta, Generation, generate, stream
 from unrolled.shipped import shipped_model_folder
 from unrolled.text import Tokenizer
 
@@ -226,6 +227,7 @@ class TrainedModel:
             "seconds": entry.get("seconds"),
             "corpus": self.config.corpus,
             "decoding": self.decoding,
+            "decoder": explain_decoder(self.network),
             "weights_bytes": self._weights_bytes,
             "weights_sha256": self._weights_sha256,
             "tokenizer_sha256": self.config.tokenizer_sha256,
@@ -254,9 +256,8 @@ def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float
         UserError: there is no run, or one of its files is missing, damaged or from another run.
     """
     path = shipped_model_folder() if str(run) == SHIPPED else Path(run)
-    precision, warnings = precision_here(decoding)
     model = _load_foreign(path, device) if holds_only_foreign_files(path) else _load_run(RunFolder(path), device)
-    model.decoding, model._decoding_warnings = precision, warnings
+    model.decoding, model._decoding_warnings = precision_for(model.network, decoding)
     return model
 
 

@@ -6,7 +6,9 @@ import re
 import pytest
 
 from tests.conftest import STORY
+from tests.decoding.own_part import sharing_weights
 from unrolled import load
+from unrolled.decoding import explain_decoder
 from unrolled.kernels import PrecisionChoice, explain_kernels, select, store_choice
 
 
@@ -126,6 +128,18 @@ def test_info(cli, trained_once):
     assert {"vocabulary_size", "parameters", "steps", "weights_sha256", "valid_bits_per_char"} <= set(info)
     assert not {"device"} & set(info)
     assert "vocabulary size" in cli("info", trained_once).out
+
+
+def test_info_tells_the_decoder_and_why(cli, trained_once, monkeypatch):
+    reason = explain_decoder(load(trained_once, device="cpu").network)
+    assert re.search(rf"^decoder +{re.escape(reason)}$", cli("info", trained_once).out, re.MULTILINE)
+    assert only_json(cli("info", trained_once, "--json"))["decoder"] == reason
+    own = load(trained_once, device="cpu")
+    own.network = sharing_weights(own.network)
+    monkeypatch.setattr("unrolled.trained.load", lambda *arguments, **named: own)
+    told = "torch: the model has parts that the fast decoders do not know: extra.weight"
+    assert re.search(rf"^decoder +{told}$", cli("info", trained_once).out, re.MULTILINE)
+    assert only_json(cli("info", trained_once, "--json"))["decoder"] == told
 
 
 def test_info_without_a_run_tells_of_the_shipped_model_and_of_the_kernels_here(cli, trained_once):

@@ -90,7 +90,7 @@ def test_the_cpu_decoder_gives_the_logits_of_the_checkpoint(tmp_path):
     model = Stacked(11, 9, (9, 9), tied=True)
     import_checkpoint(save_model(tmp_path, word_layout(model)), tmp_path / "run")
     decoder = load(tmp_path / "run").decoder
-    state, rows = decoder.start(1), []
+    state, rows = decoder.initial_state(1), []
     for token in IDS[0].tolist():
         logits, state = decoder.step(np.array([token]), state)
         rows.append(logits[0])

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.decoding.own_part import model_with_own_part, texts_of
+from tests.decoding.random_models import torch_decoder
 from unrolled.config import SamplingSettings
+from unrolled.decoding import NativeDecoder, NumpyDecoder, decoder_of
 from unrolled.errors import UserError
 from unrolled.native import native_library
-from unrolled.sampling import Delta, NativeDecoder, NumpyDecoder, generate, stream
+from unrolled.sampling import Delta, generate, stream
 from unrolled.text import BytePairTokenizer, WordTokenizer
 from unrolled.text.characters import CharacterTokenizer
 
@@ -21,7 +24,7 @@ SIZE = LETTERS.vocabulary_size
 NATIVE = pytest.param(
     NativeDecoder, marks=pytest.mark.skipif(native_library() is None, reason="installed without a C compiler")
 )
-with_both_decoders = pytest.mark.parametrize("kind", [NumpyDecoder, NATIVE])
+with_every_decoder = pytest.mark.parametrize("kind", [NumpyDecoder, NATIVE, torch_decoder])
 
 
 def lstm_decoder(kind, vocabulary=SIZE, scale=1.0):
@@ -51,7 +54,7 @@ class LastTokenDecoder:
         self.read_ids, self.rows = [], []
         self._logits_of = logits_of
 
-    def start(self, rows):
+    def initial_state(self, rows):
         return LastTokenState([()] * rows)
 
     def step(self, ids, state):
@@ -59,7 +62,7 @@ class LastTokenDecoder:
         tokens = [(*row, int(token)) for row, token in zip(state.tokens, ids, strict=True)]
         return np.array([self._logits_of(row) for row in tokens], np.float32), LastTokenState(tokens)
 
-    def read(self, ids, state):
+    def prefill(self, ids, state):
         self.read_ids.append([int(token) for token in ids])
         tokens = (*state.tokens[0], *self.read_ids[-1])
         return np.array(self._logits_of(tokens), np.float32), LastTokenState([tokens])
@@ -96,14 +99,14 @@ def text_of(decoder, prompt="a", tokenizer=LETTERS, **values):
     return generate(decoder, tokenizer, prompt, settings(**values)).samples[0].text
 
 
-@with_both_decoders
+@with_every_decoder
 def test_a_seed_gives_the_same_text_and_another_seed_another(kind):
     decoder = lstm_decoder(kind)
     assert text_of(decoder, seed=5) == text_of(decoder, seed=5) != text_of(decoder, seed=6)
     assert text_of(decoder, seed=-1) != text_of(decoder, seed=1)
 
 
-@with_both_decoders
+@with_every_decoder
 def test_each_sample_of_a_batch_is_the_text_of_its_seed_alone(kind):
     decoder = lstm_decoder(kind)
     options = {
@@ -129,7 +132,7 @@ def test_a_finished_row_leaves_the_batch():
     assert len(set(lengths)) > 1
 
 
-@with_both_decoders
+@with_every_decoder
 def test_the_seed_used_is_reported_and_reproduces(kind):
     decoder = lstm_decoder(kind)
     first = generate(decoder, LETTERS, "a", settings(seed=None, n=2))
@@ -138,9 +141,9 @@ def test_the_seed_used_is_reported_and_reproduces(kind):
     assert again == first
 
 
-@with_both_decoders
+@with_every_decoder
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 3), st.sampled_from([(), ("a",), ("ab", "ba"), ("cab",)]))
-def test_streamed_pieces_join_to_the_generated_text(kind, seed, n, stop):
+def test_streamed_deltas_join_to_the_generated_text(kind, seed, n, stop):
     decoder, options = lstm_decoder(kind), settings(seed=seed, n=n, stop=stop, max_tokens=12)
     whole = generate(decoder, LETTERS, "b", options)
     deltas = list(stream(decoder, LETTERS, "b", options))
@@ -151,7 +154,7 @@ def test_streamed_pieces_join_to_the_generated_text(kind, seed, n, stop):
         assert (own[-1].finish_reason, own[-1].tokens) == (sample.finish_reason, sample.tokens)
 
 
-@with_both_decoders
+@with_every_decoder
 def test_neutral_settings_leave_the_text_as_it_is(kind):
     decoder = lstm_decoder(kind)
     neutral = {
@@ -172,7 +175,7 @@ def test_without_filters_letters_follow_the_models_own_distribution():
     np.testing.assert_allclose(shares, [0.6, 0.3, 0.1], atol=0.025)  # more than three standard deviations
 
 
-@with_both_decoders
+@with_every_decoder
 def test_greedy_ignores_seed_and_filters_and_takes_the_lowest_id_of_equals(kind):
     decoder = constant(row(c=1.0, b=1.0, d=0.9))
     filtered = {"top_k": 1, "top_p": 0.0, "min_p": 1.0, "typical_p": 0.01}
@@ -227,14 +230,14 @@ def test_a_stop_wins_over_the_length_on_the_same_token():
     assert (sample.text, sample.finish_reason, sample.tokens) == ("ab", "stop", 3)
 
 
-@with_both_decoders
+@with_every_decoder
 def test_length_counts_exactly(kind):
     for tokens in (1, 2, 17):
         sample = generate(lstm_decoder(kind), LETTERS, "a", settings(max_tokens=tokens)).samples[0]
         assert (len(sample.text), sample.finish_reason, sample.tokens) == (tokens, "length", tokens)
 
 
-def test_no_tokens_asked_for_gives_empty_samples_without_reading():
+def test_no_tokens_requested_gives_empty_samples_without_reading():
     decoder = reciting("abc")
     deltas = list(stream(decoder, LETTERS, "ab", settings(max_tokens=0, n=2)))
     assert deltas == [Delta(0, "", "length", 0), Delta(1, "", "length", 0)]
@@ -294,8 +297,8 @@ def test_a_repeated_token_with_a_negative_logit_becomes_less_likely():
     assert text[1] != "a"
 
 
-@with_both_decoders
-def test_arguments_are_checked_before_the_first_piece_is_asked_for(kind):
+@with_every_decoder
+def test_arguments_are_checked_before_the_first_delta_is_requested(kind):
     with pytest.raises(ValueError, match="prompt is text"):
         stream(lstm_decoder(kind), LETTERS, None, settings())
     with pytest.raises(ValueError, match="knows 4 tokens"):
@@ -309,10 +312,10 @@ def test_weights_that_are_not_numbers_are_an_error_for_the_user():
 
 def test_abandoned_stream_does_no_more_work():
     decoder = reciting("abc")
-    pieces = stream(decoder, LETTERS, "a", settings())
-    next(pieces)
-    next(pieces)
-    pieces.close()
+    deltas = stream(decoder, LETTERS, "a", settings())
+    next(deltas)
+    next(deltas)
+    deltas.close()
     assert len(decoder.rows) == 1
 
 
@@ -445,7 +448,7 @@ def test_a_real_word_that_stands_for_what_is_unknown_may_be_written():
     assert text_of(decoder, "xyzzy", bare, max_tokens=2) == " ring ring"
 
 
-def test_stop_strings_and_pieces_see_the_spaces_between_words():
+def test_stop_strings_and_deltas_see_the_spaces_between_words():
     assert text_of(saying_words("the ring"), "the", WORDS, stop="e r", max_tokens=5) == " th"
     deltas = list(stream(saying_words("the ring"), WORDS, "", settings(max_tokens=3)))
     assert [delta.text for delta in deltas] == ["the", " ring", " the"]
@@ -470,3 +473,20 @@ def test_half_a_character_of_a_subword_waits_for_the_rest():
     deltas = list(stream(LastTokenDecoder(logits_of, subwords.vocabulary_size), subwords, "x", settings(max_tokens=9)))
     assert [(delta.text, delta.tokens) for delta in deltas] == [("\U0001f98a", 4), ("!", 5), ("", 6)]
     assert deltas[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n": 3, "seed": -2, "top_k": 4},
+        {"repetition_penalty": 1.4, "repetition_window": 6},
+        {"presence_penalty": 0.4, "frequency_penalty": 0.2, "temperature": 0.7, "n": 2},
+    ],
+)
+@pytest.mark.parametrize("prompt", ["", "ab", "hag\nfed cab"])
+def test_a_model_with_a_part_of_its_own_writes_what_its_forward_pass_says(prompt, options):
+    model = model_with_own_part(SIZE)
+    chosen = settings(**options)
+    generation = generate(decoder_of(model), LETTERS, prompt, chosen)
+    assert [sample.text for sample in generation.samples] == texts_of(model, LETTERS, prompt, chosen)

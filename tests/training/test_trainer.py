@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.decoding.own_part import ModelWithOwnPart, texts_of
 from unrolled import load
 from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
 from unrolled.runs import read_checkpoint
-from unrolled.training import Evaluated, Note, Previewed, RolledBack, Stepped, resume, trainer
+from unrolled.sampling import generate
+from unrolled.training import Evaluated, Note, Previewed, RolledBack, Stepped, resume, start, trainer
 
 
 @pytest.fixture
@@ -220,6 +222,24 @@ def test_previews_go_on_from_their_prompt_and_change_nothing(train_tiny, results
     assert [preview.step for preview in previews] == [5, 10, 15, 20, 24]
     assert all(len(preview.text) == 30 and preview.prompt == "The fox" for preview in previews)
     assert results("silent").metrics == results("telling").metrics
+
+
+def test_the_preview_of_a_model_with_a_part_of_its_own_is_what_its_forward_pass_says(train_tiny, monkeypatch):
+    models, expected, seen = [], [], []
+
+    def make(*arguments):
+        models.append(ModelWithOwnPart(*arguments))
+        return models[-1]
+
+    def noting(decoder, *arguments):
+        expected.extend(texts_of(models[0], *arguments))
+        return generate(decoder, *arguments)
+
+    monkeypatch.setattr(start, "LanguageModel", make)
+    monkeypatch.setattr(trainer, "generate", noting)
+    train_tiny("own", {"training.preview_tokens": 25, "training.preview_prompt": "The fox"}, listener=seen.append)
+    assert [preview.text for preview in events(Previewed, seen)] == expected
+    assert len(expected) == 5
 
 
 def test_what_a_step_tells_adds_up(train_tiny, seconds_pass):

@@ -281,7 +281,7 @@ def test_rounded_weights_are_said_aloud_where_they_are_in_use(at_once, trained_o
         serve_models([trained_once], port=0, settings=asked, on_note=notes.append)
     assert len(notes) == 1
     assert notes[0].startswith("Decoding with bfloat16 weights")
-    monkeypatch.setattr("unrolled.sampling.from_model.native_library", lambda: None)
+    monkeypatch.setattr("unrolled.decoding.native_decoder.native_library", lambda: None)
     serve_models(
         [trained_once], port=0, settings=settings["bfloat16"], on_note=notes.append, on_warning=warnings.append
     )

@@ -25,10 +25,10 @@ from unrolled.bench.rivals import SeedModel, seeds_model
 from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
 from unrolled.bench.training import SHAPES, Shape
 from unrolled.config import ModelSettings, SamplingSettings
+from unrolled.decoding import Decoder, NativeDecoder, NumpyDecoder, weights_of
 from unrolled.native import native_library
 from unrolled.nn import LanguageModel
-from unrolled.sampling import Decoder, NativeDecoder, NumpyDecoder, stream
-from unrolled.sampling.from_model import weights_of
+from unrolled.sampling import stream
 from unrolled.text.characters import CharacterTokenizer
 
 CHARACTERS = 300  # a stream, a repetition
@@ -156,7 +156,7 @@ def example_tokenizer(vocabulary_size: int) -> CharacterTokenizer:
 @torch.no_grad()
 def check_same_model(model: SeedModel, decoder: Decoder, allowed: float) -> None:
     """Fail unless both compute the same logits, up to the rounding of their precision."""
-    state, ours = model.start(1), decoder.start(1)
+    state, ours = model.start(1), decoder.initial_state(1)
     for token in (3, 1, 4, 1, 5):
         expected, state = model.step(torch.tensor([token]), state)
         logits, ours = decoder.step(np.array([token]), ours)

@@ -17,9 +17,9 @@ from unrolled.bench.generation import PLAIN, PROMPT, example_tokenizer
 from unrolled.bench.side_by_side import circumstances, times_in_turn
 from unrolled.bench.training import SEEDS_WAY, SHAPES, Shape, training_step, ways_to_train
 from unrolled.config import ModelSettings
+from unrolled.decoding import decoder_of
 from unrolled.nn import LanguageModel
 from unrolled.sampling import stream
-from unrolled.sampling.from_model import decoder_of
 from unrolled.training.memory import keep_freed_memory
 
 LEFT_OUT = (SEEDS_WAY, "ours, reference")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.sampling.stepper import Layer, NumpyState
+from unrolled.decoding import Layer, NumpyState
 
 
 class OnnxDecoder:
@@ -28,7 +28,7 @@ class OnnxDecoder:
         graph = _graph(embedding, layers[0], output_weight, output_bias).SerializeToString()
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    def start(self, rows: int) -> NumpyState:
+    def initial_state(self, rows: int) -> NumpyState:
         shape = (1, rows, self._hidden)
         return NumpyState(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
@@ -36,7 +36,7 @@ class OnnxDecoder:
         logits, state = self._run(ids[None], state)
         return logits[0], state
 
-    def read(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
+    def prefill(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
         logits, state = self._run(ids[:, None], state)
         return logits[-1, 0], state
 

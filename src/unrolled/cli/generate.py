@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from unrolled.cli.decoding import decoding_option
+from unrolled.cli.sampling_options import sampling_options
 from unrolled.errors import UserError
 
 
@@ -25,21 +26,7 @@ class CommandWithPrompt(click.Command):
 @click.command("generate", cls=CommandWithPrompt, short_help="Write on from a prompt.")
 @click.argument("run")
 @click.argument("prompt", default="")
-@click.option("--max-tokens", type=int, metavar="N", help="Tokens to write at most.  [default: 400]")
-@click.option("--min-tokens", type=int, metavar="N", help="Tokens to write before a stop counts.  [default: 0]")
-@click.option("--temperature", type=float, metavar="T", help="0: always the likeliest token.  [default: 0.8]")
-@click.option("--top-k", type=int, metavar="K", help="Only the K likeliest tokens; 0: all.  [default: 0]")
-@click.option("--top-p", type=float, metavar="P", help="Only the likeliest tokens of this mass.  [default: 1]")
-@click.option("--min-p", type=float, metavar="P", help="Only tokens of this share of the likeliest.  [default: 0]")
-@click.option("--typical-p", type=float, metavar="P", help="Only the most typical tokens of this mass.  [default: 1]")
-@click.option("--repetition-penalty", type=float, metavar="R", help="Above 1: less repetition.  [default: 1]")
-@click.option("--repetition-window", type=int, metavar="N", help="Tokens it looks back at; 0: all.  [default: 200]")
-@click.option("--presence-penalty", type=float, metavar="A", help="Off each token once it was written.  [default: 0]")
-@click.option("--frequency-penalty", type=float, metavar="A", help="The same, each time.  [default: 0]")
-@click.option("--stop", multiple=True, metavar="S", help="Text that ends the output; may be given several times.")
-@click.option("--unknown-token", metavar="WHEN", help="May <unk> be written: banned or allowed.  [default: banned]")
-@click.option("--n", type=int, metavar="N", help="Samples.  [default: 1]")
-@click.option("--seed", type=int, metavar="N", help="The same seed gives the same text.")
+@sampling_options()
 @decoding_option()
 @click.option("--raw", is_flag=True, help="Print control characters as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

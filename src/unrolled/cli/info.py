@@ -18,7 +18,7 @@ def command(run: str | None, as_json: bool) -> None:
     from unrolled.trained import SHIPPED, load
 
     info = load(SHIPPED if run is None else run, device="cpu").info()
-    if run is None:  # what is said of a run is the same on every machine
+    if run is None:  # of a run, only the decoder depends on this machine
         info["kernels"] = explain_kernels()
         info["training_precision"] = explain_precision()
     if as_json:

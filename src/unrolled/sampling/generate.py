@@ -1,9 +1,10 @@
-"""Text out of a model: n samples of one prompt, side by side, each as if it were alone.
+"""Text from a model: n samples of one prompt, drawn side by side, each independent of the others.
 
 The prompt is read once; from then on each token costs one step from the carried state, however long the text. A sample
-has its own seeded generator, penalty window, stop scanner and decoder, and leaves the batch when it is finished.
+has its own seeded generator, penalty window, stop scanner and incremental text decoder, and leaves the batch when it is
+finished.
 
-What is streamed is certain: text that may still become a stop string, or half a character, waits. Joined, the pieces
+Streamed text is final: what may still become a stop string, or is half of a character, is held back. The deltas joined
 are exactly the text of `generate`.
 """
 
@@ -13,21 +14,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from unrolled.config import SamplingSettings
-from unrolled.sampling.draw import damaged_model, resolve_seed, sample_seed
-from unrolled.sampling.drawing import Decoder, Drawing, Request, SteppedDrawing
-from unrolled.sampling.native_decoder import NativeDecoder, NativeDrawing
+from unrolled.decoding import Decoder, NativeDecoder
+from unrolled.sampling.batch import Request, SampleBatch, StepwiseBatch
+from unrolled.sampling.native_batch import NativeBatch
+from unrolled.sampling.sampler import damaged_model, resolve_seed, sample_seed
 from unrolled.text.stops import StopScanner
 from unrolled.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of a sample's text. The last one of a sample has a finish reason, and may have no text."""
+    """An increment of a sample's text. The last one of a sample has a finish reason, and may have no text."""
 
     sample: int
     text: str
-    finish_reason: str | None  # "stop", "length", or None: there is more
-    tokens: int  # drawn for this sample so far, whether or not their text is out
+    finish_reason: str | None  # "stop", "length", or None: more follows
+    tokens: int  # drawn for this sample so far, including those whose text is held back
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Sample:
 
     text: str
     finish_reason: str  # "stop" or "length"
-    tokens: int  # all that were drawn, those of a stop string included
-    seed: int  # gives this text again as the only sample
+    tokens: int  # all that were drawn, including those of a stop string
+    seed: int  # reproduces this text as the only sample
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ def generate(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: Samp
 
 
 def stream(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Iterator[Delta]:
-    """Write the same as `generate`, piece by piece as the text becomes certain, the samples interleaved.
+    """Yield the same text as `generate`, delta by delta as it becomes final, the samples interleaved.
 
-    Arguments are checked at once, before the first piece is asked for; the prompt is read with the first piece. A
-    caller who needs to know the seed passes one (`resolve_seed`). Closing the iterator ends the work.
+    Arguments are checked by this call; the prompt is read when the first delta is requested. A caller who needs to know
+    the seed passes one (`resolve_seed`). Closing the iterator ends the work.
     """
     if not isinstance(prompt, str):
         raise ValueError(f"a prompt is text, not {type(prompt).__name__}")
@@ -90,9 +92,9 @@ def _stream(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: Sampl
         return
     banned = _unwritten(tokenizer, settings)
     request = Request(tokenizer.encode(prompt), tokenizer.start_id, settings, seed, banned, tokenizer.eos_id)
-    drawing = _drawing(decoder, request)
+    batch = _batch(decoder, request)
     while True:
-        for writer, tokens in zip(writers, drawing.next(), strict=True):
+        for writer, tokens in zip(writers, batch.next(), strict=True):
             delta = writer.write(tokens)
             if delta is not None:
                 yield delta
@@ -101,15 +103,18 @@ def _stream(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: Sampl
             return
         if len(going) < len(writers):
             writers = [writers[row] for row in going]
-            drawing.keep(going)
+            batch.keep(going)
 
 
-def _drawing(decoder: Decoder, request: Request) -> Drawing:
-    return NativeDrawing(decoder, request) if isinstance(decoder, NativeDecoder) else SteppedDrawing(decoder, request)
+def _batch(decoder: Decoder, request: Request) -> SampleBatch:
+    """Return the fast batch where decoder and settings allow it."""
+    if isinstance(decoder, NativeDecoder) and NativeBatch.supports(request.settings):
+        return NativeBatch(decoder, request)
+    return StepwiseBatch(decoder, request)
 
 
 class _Writer:
-    """One sample on its way: turns tokens into text, and knows when to end."""
+    """Turns the tokens of one sample into text, and ends it."""
 
     def __init__(self, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings, sample: int) -> None:
         self.sample = sample
@@ -121,7 +126,7 @@ class _Writer:
         self._settings = settings
 
     def write(self, tokens: Sequence[int]) -> Delta | None:
-        """Take the next tokens, at least one, up to the end; return what became certain, if anything did."""
+        """Take the next tokens, at least one, up to the end; return the text that became final, if any."""
         if self._can_only_run_out(tokens):
             self.tokens += len(tokens)
             text = "".join(map(self._decoder.push, tokens))
@@ -137,12 +142,12 @@ class _Writer:
         return Delta(self.sample, text, None, self.tokens) if text else None
 
     def _can_only_run_out(self, tokens: Sequence[int]) -> bool:
-        """Tell whether these tokens need no look at each of them: at most, the last one is the last allowed."""
+        """Tell whether nothing but `max_tokens` can end the sample with these tokens."""
         special = self._settings.stop or self._eos_id in tokens or -1 in tokens
         return not special and self.tokens + len(tokens) <= self._settings.max_tokens
 
     def _ended(self, token: int, texts: list[str]) -> Delta | None:
-        """Take one token, add the text it makes certain, and return the last piece where the sample ends with it."""
+        """Take one token, add its final text to `texts`, and return the last delta where the sample ends with it."""
         if token < 0:
             raise damaged_model()
         self.tokens += 1
@@ -160,7 +165,7 @@ class _Writer:
         return self._scanner.push(text, may_stop=self.tokens > self._settings.min_tokens)
 
     def _end(self, text: str, reason: str) -> Delta:
-        """Let out what was held back; it may hold a last stop string."""
+        """End with the text that was held back, which may contain a last stop string."""
         rest, stopped = self._scan(self._decoder.flush())
         if stopped:
             return self._last(text + rest, "stop")

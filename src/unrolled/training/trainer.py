@@ -23,6 +23,7 @@ import torch
 
 from unrolled.config import SamplingSettings, TrainingSettings
 from unrolled.data import Batcher, Corpus
+from unrolled.decoding import decoder_of
 from unrolled.errors import UserError
 from unrolled.evaluation import validation_loss_nats
 from unrolled.nn import LanguageModel, State
@@ -36,7 +37,7 @@ from unrolled.runs import (
     write_checkpoint,
     write_weights,
 )
-from unrolled.sampling import decoder_of, generate
+from unrolled.sampling import generate
 from unrolled.training.events import Evaluated, Finished, Listener, Note, Previewed, RolledBack, Stepped
 from unrolled.training.guard import LossGuard
 from unrolled.training.interrupts import stop_on_signals

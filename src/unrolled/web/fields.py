@@ -61,6 +61,7 @@ class Preset:
     values: dict[str, float | int]
 
 
+NOT_ON_THE_PAGE = ("n",)  # settings without a field: the page shows one sample
 OWN = "own"  # the preset that is each model's own settings
 PRESETS = (
     Preset(

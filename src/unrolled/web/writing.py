@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unrolled.sampling.draw import resolve_seed, sample_seed
+from unrolled.sampling.sampler import resolve_seed, sample_seed
 from unrolled.web.forms import WriteRequest, well_formed
 from unrolled.web.settings import WebSettings
 

@@ -1,11 +1,11 @@
-"""The window of the repetition penalty, against a list that is searched anew each time."""
+"""The window of the repetition penalty, against a list that is searched again for each token."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.sampling.history import TokenCounts, TokenWindow
+from unrolled.sampling.token_counts import TokenCounts, TokenWindow
 
 
 @given(st.lists(st.integers(0, 6), max_size=40), st.integers(0, 9))

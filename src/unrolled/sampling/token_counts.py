@@ -1,7 +1,7 @@
-"""What a sample has said so far, as far as the penalties need it, kept up to date token by token.
+"""Which tokens a sample contains so far, for the penalties, updated token by token.
 
-Both classes take constant time a token and hold arrays over the vocabulary (V,), so that a penalty is a few operations
-on arrays whatever the length of the text.
+Both classes take constant time for each token and hold arrays over the vocabulary (V,), so that a penalty is a few
+array operations, however long the text.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import numpy as np
 
 
 class TokenWindow:
-    """Which tokens occur among the last `size` ones; among all of them where the size is 0."""
+    """Which tokens occur among the last `size` ones, or among all where the size is 0."""
 
     def __init__(self, vocabulary_size: int, size: int) -> None:
         """Start with an empty window."""
-        self.seen = np.zeros(vocabulary_size, bool)  # (V,), read it, never write to it
+        self.seen = np.zeros(vocabulary_size, bool)  # (V,), for reading only
         self._size = size
         self._counts = [0] * vocabulary_size
         self._tokens: deque[int] = deque()
 
     def push(self, token: int) -> None:
-        """Let one token in at the end, and the oldest one out where the window is full."""
+        """Add one token, and drop the oldest one where the window is full."""
         self._counts[token] += 1
         self.seen[token] = True
         if self._size == 0:
@@ -42,7 +42,7 @@ class TokenCounts:
 
     def __init__(self, vocabulary_size: int) -> None:
         """Start at zero."""
-        self.counts = np.zeros(vocabulary_size)  # (V,), read it, never write to it
+        self.counts = np.zeros(vocabulary_size)  # (V,), for reading only
 
     def push(self, token: int) -> None:
         """Count one token."""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from unrolled.decoding import NativeDecoder, NumpyDecoder, NumpyState
 from unrolled.native import native_library
-from unrolled.sampling import NativeDecoder, NumpyDecoder, NumpyState
 
 NATIVE = pytest.param(
     NativeDecoder, marks=pytest.mark.skipif(native_library() is None, reason="installed without a C compiler")
@@ -59,7 +59,7 @@ def test_logits_of_every_step_equal_those_of_torch(kind, shape):
     ids = np.random.default_rng(1).integers(0, shape[0], (3, 40))
     with torch.no_grad():
         expected = output(lstm(embedding(torch.from_numpy(ids)))[0]).numpy()  # (B, T, V)
-    state = decoder.start(3)
+    state = decoder.initial_state(3)
     for t in range(40):
         logits, state = decoder.step(ids[:, t], state)
         np.testing.assert_allclose(logits, expected[:, t], atol=2e-5)
@@ -70,7 +70,7 @@ def test_the_state_equals_that_of_torch(kind):
     embedding, lstm, output = torch_model(17, 5, 7, 3)
     ids = np.random.default_rng(2).integers(0, 17, 25)
     decoder = decoder_of(kind, embedding, lstm, output)
-    _, state = decoder.read(ids, decoder.start(1))
+    _, state = decoder.prefill(ids, decoder.initial_state(1))
     with torch.no_grad():
         h, c = lstm(embedding(torch.from_numpy(ids[None])))[1]
     np.testing.assert_allclose(state.h, h.numpy(), atol=1e-5)
@@ -82,7 +82,7 @@ def test_a_row_has_the_same_bits_in_a_batch_of_any_size(kind, hidden, layers):
     decoder = random_decoder(kind, hidden=hidden, layers=layers)
     ids = np.random.default_rng(3).integers(0, 19, (9, 12))
     for rows in range(1, 10):
-        state, alone = decoder.start(rows), [decoder.start(1) for _ in range(rows)]
+        state, alone = decoder.initial_state(rows), [decoder.initial_state(1) for _ in range(rows)]
         for t in range(12):
             logits, state = decoder.step(ids[:rows, t], state)
             for row in range(rows):
@@ -92,8 +92,8 @@ def test_a_row_has_the_same_bits_in_a_batch_of_any_size(kind, hidden, layers):
 
 def test_reading_equals_stepping_bit_for_bit(kind):
     decoder, ids = random_decoder(kind), np.random.default_rng(4).integers(0, 19, 31).astype(np.uint8)
-    read, _ = decoder.read(ids, decoder.start(1))
-    state = decoder.start(1)
+    read, _ = decoder.prefill(ids, decoder.initial_state(1))
+    state = decoder.initial_state(1)
     for token in ids:
         logits, state = decoder.step(np.array([token]), state)
     assert read.shape == (19,)
@@ -102,20 +102,20 @@ def test_reading_equals_stepping_bit_for_bit(kind):
 
 def test_a_text_read_in_two_parts_with_carried_state_equals_one_reading(kind):
     decoder, ids = random_decoder(kind), np.random.default_rng(5).integers(0, 19, 31)
-    whole, _ = decoder.read(ids, decoder.start(1))
-    _, state = decoder.read(ids[:13], decoder.start(1))
-    assert decoder.read(ids[13:], state)[0].tobytes() == whole.tobytes()
+    whole, _ = decoder.prefill(ids, decoder.initial_state(1))
+    _, state = decoder.prefill(ids[:13], decoder.initial_state(1))
+    assert decoder.prefill(ids[13:], state)[0].tobytes() == whole.tobytes()
 
 
 def test_reading_nothing_is_a_callers_mistake(kind):
     decoder = random_decoder(kind)
     with pytest.raises(ValueError, match="at least one token"):
-        decoder.read(np.array([], int), decoder.start(1))
+        decoder.prefill(np.array([], int), decoder.initial_state(1))
 
 
 def test_a_state_is_never_written_to(kind):
     decoder = random_decoder(kind)
-    _, state = decoder.step(np.array([1, 2, 3]), decoder.start(3))
+    _, state = decoder.step(np.array([1, 2, 3]), decoder.initial_state(3))
     before = state.h.tobytes(), state.c.tobytes()
     state.h.flags.writeable = state.c.flags.writeable = False
     decoder.step(np.array([4, 5, 6]), state)
@@ -123,7 +123,7 @@ def test_a_state_is_never_written_to(kind):
 
 
 def test_select_takes_rows_in_order_and_repeats_them(kind):
-    _, state = random_decoder(kind).step(np.array([1, 2, 3]), random_decoder(kind).start(3))
+    _, state = random_decoder(kind).step(np.array([1, 2, 3]), random_decoder(kind).initial_state(3))
     chosen = state.select([2, 0, 0])
     assert isinstance(chosen, NumpyState)
     for part, whole in ((chosen.h, state.h), (chosen.c, state.c)):
@@ -139,20 +139,20 @@ def test_weights_are_copied_or_left_alone(kind):
     copies = [w.copy() for w in weights]
     embedding, w_ih, w_hh, bias, output, output_bias = weights
     decoder = kind(embedding, [(w_ih, w_hh, bias)], output, output_bias)
-    decoder.step(np.array([1]), decoder.start(1))
+    decoder.step(np.array([1]), decoder.initial_state(1))
     for weight, copy in zip(weights, copies, strict=True):
         np.testing.assert_array_equal(weight, copy)
 
 
 def test_threads_that_share_a_decoder_and_a_state_do_not_disturb_each_other(kind):
     decoder = random_decoder(kind)
-    _, shared = decoder.read(np.array([3, 1, 4]), decoder.start(1))
+    _, shared = decoder.prefill(np.array([3, 1, 4]), decoder.initial_state(1))
     texts = [np.random.default_rng(i).integers(0, 19, 200) for i in range(4)]
-    expected = [decoder.read(text, shared)[0].tobytes() for text in texts]
+    expected = [decoder.prefill(text, shared)[0].tobytes() for text in texts]
     results = [b""] * 4
 
     def work(index):
-        results[index] = decoder.read(texts[index], shared)[0].tobytes()
+        results[index] = decoder.prefill(texts[index], shared)[0].tobytes()
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
     interval = sys.getswitchinterval()

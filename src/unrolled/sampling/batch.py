@@ -1,9 +1,9 @@
-"""Where the tokens of a request come from: a prompt is read once, then each row draws from the model's distribution.
+"""The samples of a request, drawn side by side: the prompt is read once, then each row draws its own tokens.
 
-`SteppedDrawing` serves any decoder, a token at a time. `NativeDrawing` is its fast twin: the same numbers for the same
-seed, in blocks of tokens.
+`StepwiseBatch` serves any decoder, one token at a time. `NativeBatch` is its fast twin: the same tokens for the same
+seed, in blocks.
 
-V: vocabulary, B: rows, N: tokens of a text.
+N: tokens of a prompt.
 """
 
 from __future__ import annotations
@@ -15,38 +15,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from unrolled.config import SamplingSettings
-from unrolled.sampling.choice import TokenChooser
-from unrolled.sampling.draw import generator_for
-
-
-class DecoderState(Protocol):
-    """What a model remembers of each row: an immutable value."""
-
-    def select(self, rows: Sequence[int]) -> DecoderState:
-        """Return the state of these rows, in this order; a row may be taken several times."""
-
-
-class Decoder(Protocol):
-    """A language model, one token at a time."""
-
-    vocabulary_size: int
-
-    def start(self, rows: int) -> Any:
-        """Return the state before any text."""
-
-    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Feed a token to each row, (B,); return the logits of the next ones, (B, V) float32, and the new state."""
-
-    def read(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
-        """Feed a text (N,) to a state of one row; return the logits of the next token, (V,), and the new state."""
+from unrolled.decoding import Decoder
+from unrolled.sampling.sampler import TokenSampler, generator_for
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be drawn: `settings.n` rows that go on after one prompt."""
+    """What to draw: `settings.n` rows that continue one prompt."""
 
-    prompt: np.ndarray  # (N,) ids, which the repetition penalty counts
-    start_id: int  # read, and not counted, where the prompt is empty
+    prompt: np.ndarray  # (N,) ids, counted by the repetition penalty
+    start_id: int  # read in place of an empty prompt, and not counted
     settings: SamplingSettings
     seed: int  # row j draws with seed + j
     banned: int | None  # never drawn
@@ -58,8 +36,8 @@ class Request:
         return self.prompt if len(self.prompt) else np.array([self.start_id])
 
 
-class Drawing(Protocol):
-    """Tokens on their way, for rows that do not disturb each other."""
+class SampleBatch(Protocol):
+    """Rows of tokens being drawn; a row does not depend on the others."""
 
     def next(self) -> list[list[int]]:
         """Return the next tokens of each row, at least one; -1 where the model's scores are not finite.
@@ -69,43 +47,43 @@ class Drawing(Protocol):
         """
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone."""
+        """Continue with these rows only."""
 
 
-class SteppedDrawing:
+class StepwiseBatch:
     """One token of each row at a time, from any decoder."""
 
     def __init__(self, decoder: Decoder, request: Request) -> None:
-        """Take note of the request; the prompt is read with the first tokens."""
+        """Store the request; the prompt is read when the first tokens are drawn."""
         settings = request.settings
         self._decoder, self._request = decoder, request
         self._rows = [
-            _Row(TokenChooser(settings, decoder.vocabulary_size, generator_for(request.seed, sample)))
+            _Row(TokenSampler(settings, decoder.vocabulary_size, generator_for(request.seed, sample)))
             for sample in range(settings.n)
         ]
         for row in self._rows:
-            row.chooser.heard(request.prompt.tolist())
+            row.sampler.observe_prompt(request.prompt.tolist())
         never = () if request.banned is None else (request.banned,)
         self._never, self._not_yet = never, never if request.end is None else (*never, request.end)
         self._state: Any = None
         self._written = 0
 
     def next(self) -> list[list[int]]:
-        """See `Drawing.next`."""
+        """See `SampleBatch.next`."""
         logits = self._first_logits() if self._written == 0 else self._next_logits()
         masked = self._not_yet if self._written < self._request.settings.min_tokens else self._never
         self._written += 1
         for row, scores in zip(self._rows, logits, strict=True):
-            row.token = row.chooser.choose(scores, masked)
+            row.token = row.sampler.sample(scores, masked)
         return [[row.token] for row in self._rows]
 
     def keep(self, rows: Sequence[int]) -> None:
-        """See `Drawing.keep`."""
+        """See `SampleBatch.keep`."""
         self._rows, self._state = [self._rows[row] for row in rows], self._state.select(rows)
 
     def _first_logits(self) -> np.ndarray:
         rows = len(self._rows)
-        logits, state = self._decoder.read(self._request.first_ids, self._decoder.start(1))
+        logits, state = self._decoder.prefill(self._request.first_ids, self._decoder.initial_state(1))
         self._state = state.select([0] * rows)
         return np.repeat(logits[None], rows, axis=0)
 
@@ -116,5 +94,5 @@ class SteppedDrawing:
 
 @dataclass
 class _Row:
-    chooser: TokenChooser
+    sampler: TokenSampler
     token: int = -1  # the last one

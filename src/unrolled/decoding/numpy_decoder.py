@@ -1,4 +1,4 @@
-"""The LSTM, one token at a time, in numpy: what writing text needs, without a tensor library's dispatch.
+"""The LSTM in numpy, one token at a time, without the dispatch overhead of a tensor library.
 
     a = table[id] + h W_hh            i, f, o = sigmoid(a)    g = tanh(a)         table = embedding W_ih + b
     c' = f * c + i * g                h' = o * tanh(c')                           logits = h' W_out^T + b_out
@@ -17,25 +17,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-Layer = tuple[np.ndarray, np.ndarray, np.ndarray]  # w_ih (I, 4H), w_hh (H, 4H), bias (4H,)
+from unrolled.decoding.decoder import Support
+from unrolled.decoding.weights import Layer, check_shapes, support_by_weights
+from unrolled.nn import LanguageModel
 
-
-HALF = np.array(0.5, np.float32)  # an array, as numpy would convert a number anew at every step
+HALF = np.array(0.5, np.float32)  # an array, as numpy would convert a Python number at every step
 
 
 class NumpyState(NamedTuple):
-    """What the model remembers of each row; a value that is never written to once it exists."""
+    """What the model remembers of each row; an immutable value."""
 
     h: np.ndarray  # (L, B, H) float32
     c: np.ndarray  # (L, B, H) float32
 
     def select(self, rows: Sequence[int]) -> NumpyState:
-        """Return the state of these rows, in this order; a row may be taken several times."""
+        """Return the state of these rows, in this order; a row may be selected several times."""
         return NumpyState(self.h.take(rows, axis=1), self.c.take(rows, axis=1))
 
 
 class NumpyDecoder:
     """A trained language model as plain arrays. It never changes, so any number of threads may share it."""
+
+    name = "numpy"
+    precisions = ("float32",)
 
     def __init__(
         self,
@@ -53,7 +57,7 @@ class NumpyDecoder:
             output_bias: (V,).
 
         Raises:
-            ValueError: shapes that do not belong together.
+            ValueError: shapes that do not fit together.
         """
         self.vocabulary_size, self.hidden_size = check_shapes(embedding, layers, output_weight, output_bias)
         prepared = [tuple(_for_one_tanh(np.asarray(part)) for part in layer) for layer in layers]
@@ -64,7 +68,12 @@ class NumpyDecoder:
         self._output_weight = _float32(np.transpose(output_weight))  # (H, V)
         self._output_bias = _float32(output_bias)  # (V,)
 
-    def start(self, rows: int) -> NumpyState:
+    @staticmethod
+    def supports(model: LanguageModel) -> Support:
+        """Tell whether the weights that this decoder takes are the whole model."""
+        return support_by_weights(model)
+
+    def initial_state(self, rows: int) -> NumpyState:
         """Return the zero state of `rows` rows."""
         shape = (len(self._recurrent), rows, self.hidden_size)
         return NumpyState(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
@@ -82,21 +91,21 @@ class NumpyDecoder:
         state = self._advance(ids, state)
         return self._logits(state), state
 
-    def read(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
-        """Feed a text to a state of one row.
+    def prefill(self, ids: np.ndarray, state: NumpyState) -> tuple[np.ndarray, NumpyState]:
+        """Feed several tokens to a state of one row.
 
         Args:
             ids: tokens, (N,) integers, at least one.
             state: a state of one row; left as it is.
 
         Returns:
-            The logits of the token after the text, (V,) float32, and the new state.
+            The logits of the token after them, (V,) float32, and the new state.
 
         Raises:
-            ValueError: no tokens, for which there is nothing to predict from.
+            ValueError: there are no tokens to predict from.
         """
         if len(ids) == 0:
-            raise ValueError("a text to read has at least one token")
+            raise ValueError("a prefill needs at least one token")
         for index in range(len(ids)):
             state = self._advance(ids[index : index + 1], state)
         return self._logits(state)[0], state
@@ -151,22 +160,3 @@ def _for_one_tanh(columns: np.ndarray) -> np.ndarray:
 
 def _float32(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def check_shapes(
-    embedding: np.ndarray, layers: Sequence[Layer], output_weight: np.ndarray, output_bias: np.ndarray
-) -> tuple[int, int]:
-    """Return V and H where all shapes agree on them."""
-    if not layers:
-        raise ValueError("a decoder has at least one layer")
-    vocabulary_size, input_size = np.shape(embedding)
-    hidden_size = np.shape(layers[0][1])[0]
-    for number, (w_ih, w_hh, bias) in enumerate(layers):
-        expected = [(input_size, 4 * hidden_size), (hidden_size, 4 * hidden_size), (4 * hidden_size,)]
-        shapes = [np.shape(w_ih), np.shape(w_hh), np.shape(bias)]
-        if shapes != expected:
-            raise ValueError(f"layer {number} has shapes {shapes}, not {expected}")
-        input_size = hidden_size
-    if np.shape(output_weight) != (vocabulary_size, hidden_size) or np.shape(output_bias) != (vocabulary_size,):
-        raise ValueError(f"the output layer has shapes {np.shape(output_weight), np.shape(output_bias)}")
-    return vocabulary_size, hidden_size

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled.errors import UserError
-from unrolled.sampling.draw import draw, generator_for, greedy, resolve_seed, sample_seed
+from unrolled.sampling.sampler import draw, generator_for, greedy, resolve_seed, sample_seed
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 
