@@ -7,7 +7,7 @@ import stat
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -225,22 +225,22 @@ def test_a_text_that_cannot_be_stored_takes_no_other_with_it(history, caplog):
     assert texts(history) == ["a", "c"]
 
 
-def test_no_text_is_lost_while_others_read_search_export_and_delete_as_fast_as_they_can(history, clock, monkeypatch):
-    ours, theirs = (History(history.file, 90, clock, patience_seconds=1) for _ in range(2))
+def test_no_text_is_lost_while_others_read_search_export_and_delete_as_fast_as_they_can(history, clock):
+    ours, theirs = (History(history.file, 90, clock) for _ in range(2))
     over = threading.Event()
-    deleted = []
 
     def write(own, number):
-        return [own.keep([entry(f"<{number}.{step}> " + "word " * 50 * (step % 9))]) for step in range(100)]
+        return [own.keep([entry(f"<{number}.{step}> " + "word " * 50 * (step % 9))]) for step in range(70)]
 
     def repeat(work):
         while not over.is_set():
-            work()
+            with suppress(HistoryTrouble):  # they are told to try again, and do
+                work()
 
     others = (
         lambda: (ours.count(Query("zebra")), ours.page(Query("word"), 0, 20), ours.models()),
         lambda: sum(1 for _ in ours.entries(Query("word"))),
-        lambda: deleted.append(ours.delete_matching(Query("7> "))),
+        lambda: ours.delete_matching(Query("7> ")),
     )
     with ThreadPoolExecutor(9) as pool, ours.kept_tidy(), theirs.kept_tidy():
         disturbing = [pool.submit(repeat, work) for work in others]
@@ -249,8 +249,10 @@ def test_no_text_is_lost_while_others_read_search_export_and_delete_as_fast_as_t
         over.set()
         for done in disturbing:
             done.result()
-    assert notes == [None] * 600
-    assert history.count(Query()) + sum(deleted) == 600
+    assert notes == [None] * 420
+    kept = {text.partition(" ")[0] for text in texts(history)}
+    names = {f"<{number}.{step}>" for number in range(6) for step in range(70)}
+    assert {name for name in names if not name.endswith("7>")} <= kept <= names
 
 
 def test_a_full_disk_costs_no_text_but_its_entries(history, caplog, monkeypatch):
@@ -301,9 +303,12 @@ def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: os.mkfifo(path), "is a named pipe, not a regular file"),
-        (lambda path: path.mkdir(), "is a directory, not a regular file"),
-        (lambda path: path.symlink_to("/dev/zero"), "is a device, not a regular file"),
+        (lambda path: os.mkfifo(path), "is a named pipe, not a regular file; choose another with --history-file"),
+        (lambda path: path.mkdir(), "is a directory, not a regular file; choose another with --history-file"),
+        (
+            lambda path: path.symlink_to("/dev/zero"),
+            "is a device, not a regular file; choose another with --history-file",
+        ),
         (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(4_080)), "cannot hold the history"),
         (lambda path: path.write_bytes(b"SQLite"), "cannot hold the history"),
     ],

@@ -256,6 +256,7 @@ class History:
                 connection.executemany(INSERT, (row_of(entry) for group in groups for entry in group.entries))
             self.trouble = None
         except (*ERRORS, *UNFIT) as error:
+            LOG.warning("the history cannot be written: %s", error)
             if self._note(error).kind == "locked":
                 raise TooLate from error
             if len(groups) > 1:
@@ -325,7 +326,6 @@ class History:
     def _note(self, error: Exception) -> Trouble:
         """Remember why nothing could be written; a lock passes, and is not worth remembering."""
         trouble = self._database.trouble_of(error)
-        LOG.warning("the history cannot be written: %s", error)
         if trouble.kind != "locked":
             self.trouble = trouble
         return trouble

@@ -122,7 +122,7 @@ class HistoryFile:
         if self.path.is_file():
             return
         if self.path.exists():
-            open_regular(self.path, 0).close()  # raises an error that says what it is
+            raise UserError(f"{_what_else(self.path)}; choose another with --history-file, or use --history off.")
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
 
@@ -181,6 +181,15 @@ class HistoryFile:
         connection.text_factory = _text
         connection.create_function("holds", 2, _holds, deterministic=True)
         return connection
+
+
+def _what_else(path: Path) -> str:
+    """Say what there is instead of a regular file."""
+    try:
+        open_regular(path, 0).close()
+    except UserError as error:
+        return str(error).partition(";")[0]
+    return f"{path} cannot be read"  # it was replaced a moment ago
 
 
 def _journal_mode(connection: sqlite3.Connection) -> str | None:
