@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from unrolled.web import history as history_module
 from unrolled.web.history import NOT_KEPT, Entry, History, HistoryTrouble, Query
 from unrolled.web.history_reserve import RESERVE_BYTES
 
@@ -81,6 +82,35 @@ def test_where_even_the_reserve_is_too_small_the_room_that_is_needed_is_said(his
     with pytest.raises(HistoryTrouble, match=r"^The disk is full: .* about 65 KB must be free on the disk of the"):
         history.delete(7)
     assert history.count(Query()) == 30
+    assert reserve_of(history).exists()
+
+
+def test_the_room_that_the_reserve_gave_back_is_for_deletions_alone(history, monkeypatch):
+    reserve = reserve_of(history)
+    delete = history._delete_portion
+    refused = []
+
+    def with_a_text_in_between(ids):
+        if reserve.exists():
+            raise history_module._NoRoom
+        refused.append(history.keep([entry("new")]))
+        return delete(ids)
+
+    monkeypatch.setattr(history, "_delete_portion", with_a_text_in_between)
+    assert history.delete(7) == 1
+    assert refused == [NOT_KEPT]
+    assert history.keep([entry("later")]) is None
+    assert reserve.exists()
+
+
+def test_a_reserve_that_was_lost_in_a_crash_is_set_aside_before_anything_else(history, monkeypatch):
+    reserve_of(history).unlink()
+    probed = []
+    monkeypatch.setattr(
+        history_module.HistoryFile, "probe", lambda *given: probed.append(reserve_of(history).stat().st_size)
+    )
+    History(history.file, 0)
+    assert probed == [RESERVE_BYTES]
 
 
 def test_a_history_on_a_full_disk_opens_and_keeps_texts_again_once_there_is_room(history, full_disk, monkeypatch):
@@ -107,6 +137,7 @@ def test_what_lies_in_the_reserves_place_stops_nothing(tmp_path, in_the_way):
 ON_A_SMALL_DISK = """
 import sys
 from pathlib import Path
+from unrolled.web import history as history_module
 from unrolled.web.history import NOT_KEPT, Entry, History, Query
 
 def entry(number):

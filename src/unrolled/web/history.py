@@ -9,6 +9,7 @@ server and on the way; of the rest, the newest ten thousand entries stay. What i
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -91,6 +92,7 @@ class History:
         self._database, self._reserve, self._backlog = HistoryFile(file), Reserve(file), Backlog()
         self._turns = Turns()
         self._stir = threading.Event()  # something waits, or the server ends
+        self._spares_room = False  # what the reserve gave back is for deletions alone
         try:
             self._database.prepare()
         except (sqlite3.Error, OSError) as error:
@@ -186,7 +188,8 @@ class History:
                 LOG.warning("%s", error)
 
     def _open_for_writing(self) -> None:
-        """Find out whether the file can be written; if so, tidy up and set room aside."""
+        """Set room aside, find out whether the file can be written, and if so, tidy up."""
+        self._reserve.hold()  # first, so that the probe does not take its room
         try:
             with self._turns.writing(self._patience):
                 self._database.probe(self._patience)
@@ -196,7 +199,6 @@ class History:
         self.trouble = None
         with contextlib.suppress(HistoryTrouble):
             self.sweep()
-        self._reserve.hold()
 
     @property
     def _oldest(self) -> float:
@@ -252,6 +254,8 @@ class History:
             TooLate: another program holds the file; what was not written waits on.
         """
         try:
+            if self._spares_room:
+                raise OSError(errno.ENOSPC, "the disk is full")
             with self._database.writing(patience_seconds) as connection:
                 connection.executemany(INSERT, (row_of(entry) for group in groups for entry in group.entries))
             self.trouble = None
@@ -275,6 +279,7 @@ class History:
                     deleted += self._delete_portion(ids[:size])
                 except _NoRoom:
                     if self._reserve.release():
+                        self._spares_room = True
                         continue
                     if size == 1:
                         raise HistoryTrouble(self._room_needed(ids[0], deleted)) from None
@@ -282,8 +287,9 @@ class History:
                 else:
                     ids = ids[size:]
         finally:
-            if deleted:
+            if deleted or self._spares_room:
                 self._reserve.hold()
+            self._spares_room = False
         return deleted
 
     def _delete_portion(self, ids: Sequence[int]) -> int:
