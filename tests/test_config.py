@@ -168,10 +168,10 @@ def test_what_is_no_finite_number_is_refused_for_every_number(name, value):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("value", [True, False])
-def test_true_and_false_are_no_numbers(name, value):
+@pytest.mark.parametrize(("value", "shown"), [(True, "true"), (False, "false")])
+def test_true_and_false_are_no_numbers(name, value, shown):
     message = problem_of(overrides={name: value})
-    assert f"{name} = {value} should not be true or false" in message
+    assert f"{name} = {shown} should not be true or false" in message
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,7 @@ def test_a_negative_number_is_refused_but_where_it_means_something(name):
     assert f"{name} = '-2'" in problem_of(overrides={name: "-2"})
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in NUMBERS if name not in ("training.eval_tokens", "training.clip_norm", "training.spike_factor")],
-)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_an_impossibly_large_number_is_refused(name):
     assert name in problem_of(overrides={name: "1" + "0" * 30})
 

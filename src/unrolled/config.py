@@ -12,9 +12,11 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from unrolled.errors import UserError
 from unrolled.strict_json import JsonProblem, parse_json
@@ -28,8 +30,26 @@ MAX_HIDDEN_SIZE = 16_384
 MAX_LAYERS = 64
 MAX_SEED = 2**63 - 1
 FEWEST_SUBWORDS = 257  # 256 bytes and <eos>
+MOST_PROBLEMS = 20  # that one message lists
+RULES = {  # in the words of people who do not know Python, by pydantic's names of errors
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "should be a whole number"),
+    "int_parsing_size": "should be a whole number of fewer digits",
+    **dict.fromkeys(("float_type", "float_parsing"), "should be a number"),
+    "string_type": "should be a text",
+    "string_unicode": "should be a text without halves of surrogate pairs",
+    "string_too_short": "should not be empty",
+    "string_too_long": "should have at most {max_length:,} characters",
+    "tuple_type": "should be a text or a list of texts",
+    "too_long": "should have at most {max_length:,} texts, not {actual_length:,}",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "should be settings, each with its name"),
+}
 
+# Every number has inclusive bounds, inside which the arithmetic keeps its meaning: neither 5e-324 as a divisor nor a
+# share so near 1 that what remains vanishes.
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+DropoutRate = Annotated[float, Field(ge=0, le=0.99, allow_inf_nan=False)]
+LearningRate = Annotated[float, Field(ge=1e-12, le=100, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -54,14 +74,10 @@ class ModelSettings(Section):
     tying: Literal["separate", "tied"] = Field(
         "separate", description="output layer with weights of its own, or with those of the embedding (E = H)"
     )
-    input_dropout: float = Field(
-        0.0, ge=0, lt=1, allow_inf_nan=False, description="share of the embeddings dropped in training"
-    )
-    dropout: float = Field(
-        0.0, ge=0, lt=1, allow_inf_nan=False, description="share of activations dropped after each layer in training"
-    )
-    output_dropout: float | None = Field(
-        None, ge=0, lt=1, allow_inf_nan=False, description="the same after the last layer alone; none: as dropout"
+    input_dropout: DropoutRate = Field(0.0, description="share of the embeddings dropped in training")
+    dropout: DropoutRate = Field(0.0, description="share of activations dropped after each layer in training")
+    output_dropout: DropoutRate | None = Field(
+        None, description="the same after the last layer alone; none: as dropout"
     )
     dropout_kind: Literal["elementwise", "locked"] = Field(
         "elementwise", description="a fresh mask at every step, or one for all steps of a sequence"
@@ -96,10 +112,10 @@ class DataSettings(Section):
         "position", description="validate on the end of the text, or on records (cells, fields, lines) drawn by a seed"
     )
     valid_fraction: float = Field(
-        0.05, gt=0, lt=1, allow_inf_nan=False, description="share of the text or the records kept for validation"
+        0.05, ge=1e-9, le=0.999, allow_inf_nan=False, description="share of the text or the records kept for validation"
     )
     test_fraction: float = Field(
-        0.1, ge=0, lt=1, allow_inf_nan=False, description="share of the records that training never sees (records)"
+        0.1, ge=0, le=0.999, allow_inf_nan=False, description="share of the records that training never sees (records)"
     )
     split_seed: int = Field(1337, ge=0, le=MAX_SEED, description="seed of the draw of records (records)")
     speaker_column: str = Field(
@@ -134,16 +150,18 @@ class TrainingSettings(Section):
     window: int = Field(128, ge=1, le=65_536, description="tokens of a sequence a step (T)")
     steps: int = Field(20_000, ge=1, le=10**9, description="optimiser steps")
     epochs: float | None = Field(
-        None, gt=0, le=10**6, allow_inf_nan=False, description="passes over the text, instead of steps"
+        None, ge=1e-6, le=10**6, allow_inf_nan=False, description="passes over the text, instead of steps"
     )
-    minutes: float | None = Field(None, gt=0, le=10**6, allow_inf_nan=False, description="budget of training time")
+    minutes: float | None = Field(None, ge=0.001, le=10**6, allow_inf_nan=False, description="budget of training time")
     optimizer: Literal["adam", "muon"] = Field(
         "adam", description="adam with decoupled weight decay, or muon for the layers' matrices and adam for the rest"
     )
-    learning_rate: float = Field(0.001, gt=0, le=100, allow_inf_nan=False, description="highest learning rate (adam)")
-    adam_beta2: float = Field(0.999, gt=0, lt=1, allow_inf_nan=False, description="decay of adam's mean square")
-    muon_learning_rate: float = Field(0.02, gt=0, le=100, allow_inf_nan=False, description="highest rate of muon")
-    muon_momentum: float = Field(0.95, ge=0, lt=1, allow_inf_nan=False, description="momentum of muon")
+    learning_rate: LearningRate = Field(0.001, description="highest learning rate (adam)")
+    adam_beta2: float = Field(
+        0.999, ge=0.001, le=0.999999, allow_inf_nan=False, description="decay of adam's mean square"
+    )
+    muon_learning_rate: LearningRate = Field(0.02, description="highest rate of muon")
+    muon_momentum: float = Field(0.95, ge=0, le=0.9999, allow_inf_nan=False, description="momentum of muon")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="learning rate over the steps (or the minutes, whichever is further on)"
     )
@@ -151,15 +169,15 @@ class TrainingSettings(Section):
     warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear rise to the learning rate")
     warmup_fraction: Probability = Field(0.0, description="the same as a share of the training, steps or minutes")
     weight_decay: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="decoupled weight decay")
-    clip_norm: float = Field(5.0, gt=0, allow_inf_nan=False, description="largest global gradient norm")
+    clip_norm: float = Field(5.0, ge=1e-6, le=10**9, allow_inf_nan=False, description="largest global gradient norm")
     eval_interval: int = Field(
         500, ge=0, le=10**9, description="steps between evaluations on validation text; 0: once a pass over the text"
     )
-    eval_tokens: int = Field(2_000_000, ge=1, description="validation tokens an evaluation reads at most")
+    eval_tokens: int = Field(2_000_000, ge=1, le=10**12, description="validation tokens an evaluation reads at most")
     checkpoint_interval: int = Field(500, ge=1, le=10**9, description="steps between checkpoints")
     patience: int = Field(20, ge=0, le=10**9, description="evaluations without a better one before stopping; 0: never")
     spike_factor: float = Field(
-        3.0, gt=1, allow_inf_nan=False, description="loss over its running mean that counts as a spike"
+        3.0, ge=1.01, le=10**9, allow_inf_nan=False, description="loss over its running mean that counts as a spike"
     )
     preview_tokens: int = Field(200, ge=0, le=10_000, description="length of the sample shown at an evaluation")
     preview_prompt: str = Field("", max_length=10_000, description="text that the sample goes on from")
@@ -184,20 +202,16 @@ class SamplingSettings(Section):
     top_p: Probability = Field(1.0, description="keep the smallest set with this probability mass; 1: off")
     min_p: Probability = Field(0.0, description="drop tokens below this share of the likeliest one; 0: off")
     typical_p: float = Field(
-        1.0, gt=0, le=1, allow_inf_nan=False, description="keep the most typical tokens of this mass; 1: off"
+        1.0, ge=0.001, le=1, allow_inf_nan=False, description="keep the most typical tokens of this mass; 1: off"
     )
     repetition_penalty: float = Field(
-        1.0, gt=0, le=100, allow_inf_nan=False, description="divides a repeated token's positive logit; 1: off"
+        1.0, ge=0.01, le=100, allow_inf_nan=False, description="divides a repeated token's positive logit; 1: off"
     )
     repetition_window: int = Field(
         200, ge=0, le=1_000_000, description="last tokens of prompt and output that the penalty looks at; 0: all"
     )
-    presence_penalty: float = Field(
-        0.0, ge=-100, le=100, allow_inf_nan=False, description="taken off the logit of a token once it was written"
-    )
-    frequency_penalty: float = Field(
-        0.0, ge=-100, le=100, allow_inf_nan=False, description="taken off the logit of a token each time it was written"
-    )
+    presence_penalty: Penalty = Field(0.0, description="taken off the logit of a token once it was written")
+    frequency_penalty: Penalty = Field(0.0, description="taken off the logit of a token each time it was written")
     stop: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
         (), max_length=64, description="texts that end the output; not part of it"
     )
@@ -293,6 +307,14 @@ def sampling_settings(values: Mapping[str, Any], defaults: SamplingSettings | No
         raise UserError(_sentence(validation_problems(error, list(SamplingSettings.model_fields)))) from None
 
 
+def sampling_range(name: str) -> tuple[float, float]:
+    """Return the lowest and the highest value of a decoding setting that is a number."""
+    rules = SamplingSettings.model_fields[name].metadata
+    return next(rule.ge for rule in rules if hasattr(rule, "ge")), next(
+        rule.le for rule in rules if hasattr(rule, "le")
+    )
+
+
 def setting_names() -> list[str]:
     """Return every dotted setting name in the order of the documentation."""
     return [
@@ -320,17 +342,23 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def validation_problems(error: ValidationError, known: list[str] | None = None) -> list[str]:
     """Return one plain clause for each thing that pydantic found wrong; `known` names are suggested."""
     known = setting_names() if known is None else known
-    problems = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            problems.append(f"there is no setting named {name!r} ({suggestion(name, known)})")
-        elif item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):  # of several settings
-            problems.append(item["msg"].removeprefix("Value error, "))
-        else:
-            rule = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
-            problems.append(f"{name} = {_shown(item['input'])} {rule[0].lower()}{rule[1:]}")
-    return problems
+    found = error.errors(include_url=False)
+    problems = [_problem(item, known) for item in found[:MOST_PROBLEMS]]
+    return problems + [f"{len(found) - MOST_PROBLEMS:,} more problems"] * (len(found) > MOST_PROBLEMS)
+
+
+def _problem(item: ErrorDetails, known: list[str]) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"there is no setting named {_shown(name)} ({suggestion(name, known)})"
+    if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):  # of several settings
+        return item["msg"].removeprefix("Value error, ")
+    kind = item["type"]
+    rule = RULES[kind].format(**item.get("ctx", {})) if kind in RULES else item["msg"]
+    if kind in ("int_type", "float_type") and isinstance(item["input"], str):  # where nothing is converted
+        rule += " without quotes"
+    rule = rule.removeprefix("Input ").removeprefix("Value error, ")
+    return f"{name or 'the value'} = {_shown(item['input'])} {rule[0].lower()}{rule[1:]}"
 
 
 def _typed(section: str, key: str, value: Any) -> Any:
@@ -349,8 +377,22 @@ def _typed(section: str, key: str, value: Any) -> Any:
 
 
 def _shown(value: Any, limit: int = 60) -> str:
-    text = repr(value)
+    """Write a value as a user knows it: a text in quotes, all else as JSON."""
+    if isinstance(value, int) and value.bit_length() > 1_000:  # Python refuses to write thousands of digits
+        return "a number of hundreds of digits"
+    text = repr(value) if isinstance(value, str) else json.dumps(_for_json(value), ensure_ascii=False, default=str)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _for_json(value: Any, depth: int = 3) -> Any:
+    """Return the beginning of a value, which is all that is shown of it."""
+    if isinstance(value, str):
+        return value[:100]
+    if depth and isinstance(value, Mapping):
+        return {str(name)[:100]: _for_json(part, depth - 1) for name, part in islice(value.items(), 30)}
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [_for_json(part, depth - 1) for part in islice(value, 30)]
+    return value if value is None or isinstance(value, bool | int | float) else "..."
 
 
 def _sentence(problems: list[str]) -> str:

@@ -49,7 +49,7 @@ def random_settings(draw, banned, end):
         "top_k": (-1, 0, 1, 2, 5, 40, 10**7),
         "top_p": (0.0, 0.3, 0.9, 0.999999, 1.0),
         "min_p": (0.0, 0.01, 0.5, 1.0),
-        "typical_p": (1e-9, 0.2, 0.9, 1.0),
+        "typical_p": (0.001, 0.2, 0.9, 1.0),
         "repetition_penalty": (0.5, 1.0, 1.3, 100.0),
         "presence_penalty": (-1.0, 0.0, 0.5),
         "frequency_penalty": (-0.5, 0.0, 0.25),

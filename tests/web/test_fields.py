@@ -34,7 +34,7 @@ def test_a_models_own_settings_beyond_the_pages_range_come_inside():
     own = SamplingSettings(max_tokens=100_000, temperature=50, top_k=10**6, repetition_penalty=0.01)
     values = shown_values(own, SETTINGS)
     assert [values[name] for name in ("max_tokens", "temperature", "top_k", "repetition_penalty")] == [
-        *("2000", "5", "10000", "0.1")
+        *("2000", "5", "10000", "0.01")
     ]
     read_fields(as_sent(values), SETTINGS, ["a"])
 

@@ -1,17 +1,19 @@
 """The history's file: what is kept, found, deleted and forgotten, by many threads at once, and what trouble costs."""
 
+import os
 import random
 import sqlite3
 import stat
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
 from unrolled.errors import UserError
 from unrolled.web import history as history_module
+from unrolled.web import history_backlog
 from unrolled.web.history import Entry, History, HistoryTrouble, Query, default_history_file
 
 DAY = 86_400
@@ -145,7 +147,7 @@ def test_beyond_a_number_of_entries_the_oldest_are_deleted_whatever_the_days(his
 def test_a_text_is_kept_though_there_was_no_time_to_delete_another(history, monkeypatch):
     monkeypatch.setattr(history_module, "MOST_ENTRIES", 1)
 
-    def fail(condition, values):
+    def fail(ids):
         raise HistoryTrouble("locked")
 
     monkeypatch.setattr(history, "_delete", fail)
@@ -179,15 +181,78 @@ def test_many_threads_and_two_programs_may_write_and_read_at_once(history, clock
     assert set(texts(patient[0])) == expected - {f"{number}.0.1" for number in range(8)}
 
 
-def test_a_locked_file_costs_no_text_but_its_entry(history, caplog):
+def test_what_another_program_keeps_from_being_written_is_written_with_the_next_text(history, caplog):
     with closing(sqlite3.connect(history.file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert "could not be added" in history.keep([entry()])
+        assert history.keep([entry("a"), entry("b")]) is None
         assert "locked" in caplog.text
         with pytest.raises(HistoryTrouble, match="try again"):
             history.delete(1)
-    assert history.keep([entry()]) is None
-    assert len(texts(history)) == 1
+    assert history.trouble is None
+    assert history.keep([entry("c")]) is None
+    assert texts(history) == ["a", "b", "c"]
+
+
+def test_what_waits_is_written_by_the_thread_that_tidies_or_at_the_end(history):
+    with closing(sqlite3.connect(history.file, isolation_level=None)) as other, history.kept_tidy():
+        other.execute("BEGIN EXCLUSIVE")
+        assert history.keep([entry("a")]) is None
+        other.execute("COMMIT")
+    assert texts(history) == ["a"]
+
+
+def test_what_waits_is_bounded_and_then_the_reader_is_told(history, caplog, monkeypatch):
+    monkeypatch.setattr(history_backlog, "MOST_WAITING", 2_500)
+    with closing(sqlite3.connect(history.file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert [history.keep([entry(name)]) for name in "abc"] == [None, None, history_module.NOT_KEPT]
+        with history.kept_tidy():
+            pass
+        assert "2 texts could not be added" in caplog.text
+    assert history.keep([entry("d")]) is history_module.NOT_KEPT
+    with history.kept_tidy():
+        pass
+    assert texts(history) == ["a", "b"]
+
+
+def test_a_text_that_cannot_be_stored_takes_no_other_with_it(history, caplog):
+    with closing(sqlite3.connect(history.file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert history.keep([entry("a")]) is None
+    assert history.keep([entry("b", seed=2**63)]) is history_module.NOT_KEPT
+    assert history.keep([entry("\ud800")]) is history_module.NOT_KEPT
+    assert history.keep([entry("c")]) is None
+    assert texts(history) == ["a", "c"]
+
+
+def test_no_text_is_lost_while_others_read_search_export_and_delete_as_fast_as_they_can(history, clock):
+    ours, theirs = (History(history.file, 90, clock) for _ in range(2))
+    over = threading.Event()
+
+    def write(own, number):
+        return [own.keep([entry(f"<{number}.{step}> " + "word " * 50 * (step % 9))]) for step in range(70)]
+
+    def repeat(work):
+        while not over.is_set():
+            with suppress(HistoryTrouble):  # they are told to try again, and do
+                work()
+
+    others = (
+        lambda: (ours.count(Query("zebra")), ours.page(Query("word"), 0, 20), ours.models()),
+        lambda: sum(1 for _ in ours.entries(Query("word"))),
+        lambda: ours.delete_matching(Query("7> ")),
+    )
+    with ThreadPoolExecutor(9) as pool, ours.kept_tidy(), theirs.kept_tidy():
+        disturbing = [pool.submit(repeat, work) for work in others]
+        writing = [pool.submit(write, ours if number else theirs, number) for number in range(6)]
+        notes = [note for done in writing for note in done.result()]
+        over.set()
+        for done in disturbing:
+            done.result()
+    assert notes == [None] * 420
+    kept = {text.partition(" ")[0] for text in texts(history)}
+    names = {f"<{number}.{step}>" for number in range(6) for step in range(70)}
+    assert {name for name in names if not name.endswith("7>")} <= kept <= names
 
 
 def test_a_full_disk_costs_no_text_but_its_entries(history, caplog, monkeypatch):
@@ -233,6 +298,137 @@ def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path):
     assert [path.read_bytes() for path in (text, foreign)] == before
     with pytest.raises(UserError, match="--history off"):
         History(text / "below.sqlite3", 90)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: os.mkfifo(path), "is a named pipe, not a regular file; choose another with --history-file"),
+        (lambda path: path.mkdir(), "is a directory, not a regular file; choose another with --history-file"),
+        (
+            lambda path: path.symlink_to("/dev/zero"),
+            "is a device, not a regular file; choose another with --history-file",
+        ),
+        (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(4_080)), "cannot hold the history"),
+        (lambda path: path.write_bytes(b"SQLite"), "cannot hold the history"),
+    ],
+    ids=["pipe", "directory", "device", "empty pages", "a torso"],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="files of POSIX")
+def test_what_is_not_a_database_is_refused_at_once_in_one_sentence(tmp_path, make, words):
+    path = tmp_path / "history.sqlite3"
+    make(path)
+    with pytest.raises(UserError, match=words) as caught:
+        History(path, 90)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_file_is_refused_in_one_sentence(history, share):
+    history.keep([entry(str(number) * 3_000) for number in range(9)])
+    content = history.file.read_bytes()
+    history.file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=r"cannot hold the history \(database disk image is malformed\)"):
+        History(history.file, 90)
+
+
+def test_a_file_that_is_damaged_while_it_is_used_is_said_to_be(history):
+    history.keep([entry(str(number) * 3_000) for number in range(9)])
+    history.file.write_bytes(history.file.read_bytes()[:9_000])
+    with pytest.raises(HistoryTrouble, match="is damaged; move it away"):
+        history.count(Query())
+    assert history.keep([entry()]) is history_module.NOT_KEPT
+    assert history.trouble.kind == "damaged"
+
+
+DAMAGE = {
+    "created": ["'noon'", "1e300", "-1", "x'00'"],
+    "prompt": ["x'ff00'"],
+    "text": ["CAST(x'c3' AS TEXT)"],
+    "tokens": ["'many'", "1.5"],
+    "settings": ["'{'", "'[1]'", "'null'", "7", "x'7b7d'", "'{\"a\": 1e999}'", f"'{'[' * 100_000}'"],
+}
+
+
+@pytest.mark.parametrize(("column", "value"), [(name, value) for name in DAMAGE for value in DAMAGE[name]])
+def test_a_damaged_row_is_shown_as_far_as_it_can_be_read_and_breaks_nothing(history, column, value):
+    history.keep([entry("before"), entry("odd"), entry("after")])
+    with closing(sqlite3.connect(history.file)) as other, other:
+        other.execute(f"UPDATE texts SET {column} = {value} WHERE id = 2")
+    kept = {entry.id: entry for entry in History(history.file, 0).page(Query(), 0, 9)}
+    assert [kept[number].text for number in (1, 3)] == ["before", "after"]
+    assert type(getattr(kept[2], column)) is type(getattr(entry(), column))
+    assert kept[2].damaged == (column != "text")
+    assert not kept[1].damaged
+    assert len(texts(History(history.file, 0), Query("AFTER"))) == 1
+    assert history.delete(2) == 1
+
+
+def test_a_file_of_the_version_with_a_write_ahead_log_keeps_its_texts_and_loses_the_log(history):
+    history.keep([entry("a")])
+    with closing(sqlite3.connect(history.file)) as old:
+        old.execute("PRAGMA journal_mode = WAL").fetchall()
+    again = History(history.file, 0)
+    again.keep([entry("b")])
+    assert texts(again) == ["a", "b"]
+    assert history.file.read_bytes()[18:20] == b"\1\1"  # https://www.sqlite.org/fileformat.html: 2 is a log
+    assert not list(history.file.parent.glob("*-wal"))
+
+
+def test_while_an_older_version_has_the_file_open_it_is_used_with_its_log(history):
+    history.keep([entry("a")])
+    with closing(sqlite3.connect(history.file)) as old:
+        old.execute("PRAGMA journal_mode = WAL").fetchall()
+        old.execute("SELECT * FROM texts").fetchall()
+        again = History(history.file, 0, patience_seconds=0.05)
+        again.keep([entry("a secret thing")])
+        assert texts(again) == ["a", "a secret thing"]
+        assert again.delete(2) == 1
+        assert not any(b"a secret thing" in path.read_bytes() for path in history.file.parent.iterdir())
+
+
+def read_only(monkeypatch):
+    """Let every connection open its file as one that may not be written."""
+    connect = sqlite3.connect
+
+    def locked_away(address, **options):
+        return connect(address.replace("mode=rw", "mode=ro"), **options)
+
+    monkeypatch.setattr(sqlite3, "connect", locked_away)
+
+
+def test_a_history_that_cannot_be_written_opens_and_shows_what_it_holds(history, clock, monkeypatch):
+    history.keep([entry("a"), entry("b")])
+    before = history.file.read_bytes()
+    read_only(monkeypatch)
+    again = History(history.file, 90, clock)
+    assert again.trouble.kind == "read-only"
+    assert not again.can_delete
+    assert texts(again) == ["a", "b"]
+    assert again.keep([entry("c")]) is history_module.NOT_KEPT
+    with pytest.raises(HistoryTrouble, match="cannot be changed: no file can be made beside it"):
+        again.delete_matching(Query())
+    assert history.file.read_bytes() == before
+    monkeypatch.undo()
+    again.check()
+    assert again.trouble is None
+    assert again.keep([entry("d")]) is None
+
+
+@pytest.mark.parametrize("is_read_only", [False, True])
+def test_a_file_with_a_log_opens_where_the_shared_memory_of_a_log_cannot_be_made(
+    history, clock, monkeypatch, is_read_only
+):
+    history.keep([entry("a")])
+    with closing(sqlite3.connect(history.file)) as old:
+        old.execute("PRAGMA journal_mode = WAL").fetchall()
+    history.file.with_name("history.sqlite3-shm").mkdir()  # in the way
+    if is_read_only:
+        read_only(monkeypatch)
+    again = History(history.file, 90, clock, patience_seconds=0.05)
+    assert texts(again) == ["a"]
+    assert (again.trouble is not None) == is_read_only
+    assert (again.keep([entry("b")]) is None) != is_read_only
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")

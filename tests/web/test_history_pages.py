@@ -6,12 +6,14 @@ import io
 import json
 import re
 import sqlite3
+from contextlib import closing
 
 import pytest
 
 from unrolled.web import history_pages
 from unrolled.web.application import create_app
 from unrolled.web.history import Entry, Query
+from unrolled.web.history_file import Trouble
 from unrolled.web.settings import WebSettings
 
 from .fakes import FakeModel
@@ -206,3 +208,58 @@ def test_trouble_with_the_file_costs_no_text_and_is_told_in_plain_words(client, 
         assert refused.status_code == 503
         assert "cannot be used at the moment" in refused.get_data(as_text=True)
         assert "secret" not in refused.get_data(as_text=True)
+        assert str(history.file) in html.unescape(refused.get_data(as_text=True))
+
+
+def test_where_others_come_trouble_does_not_say_where_the_file_lies(tmp_path):
+    settings = WebSettings(history="on", history_file=tmp_path / "h.sqlite3", public=True)
+    client = create_app([FakeModel()], settings).test_client()
+    settings.history_file.unlink()
+    refused = client.get("/history")
+    assert refused.status_code == 503
+    assert "h.sqlite3" not in refused.get_data(as_text=True)
+
+
+def test_a_history_that_cannot_be_written_is_shown_and_says_why(client, history, monkeypatch):
+    fill(history, 3)
+    opened = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda address, **more: opened(address.replace("mode=rw", "mode=ro"), **more)
+    )
+    written = client.post("/", data={"seed": "0", "max_tokens": "3"})
+    assert "could not be added to the history" in written.get_data(as_text=True)
+    assert "texts are not kept at the moment: <a" in written.get_data(as_text=True)
+    page = client.get("/history").get_data(as_text=True)
+    assert len(shown(page)) == 3
+    assert "This history is read-only: no file can be made beside it. New texts are not kept" in page
+    assert 'value="matching"' not in page
+    assert len(client.get("/history.jsonl").get_data(as_text=True).splitlines()) == 3
+    refused = client.post("/history", data={"delete": "matching"})
+    assert refused.status_code == 503
+    assert "cannot be changed" in refused.get_data(as_text=True)
+    monkeypatch.undo()
+    page = client.get("/history").get_data(as_text=True)
+    assert "read-only" not in page
+    assert 'value="matching"' in page
+
+
+def test_on_a_full_disk_the_page_says_so_and_deletes(client, history, monkeypatch):
+    fill(history, 3)
+    history.trouble = Trouble("full", "its disk is full")
+    monkeypatch.setattr(history, "check", lambda: None)
+    page = client.get("/history").get_data(as_text=True)
+    assert "New texts are not kept: its disk is full. Those below can be read and deleted." in page
+    assert 'value="matching"' in page
+
+
+def test_a_damaged_row_breaks_neither_page_nor_exports(client, history):
+    fill(history, 3)
+    with closing(sqlite3.connect(history.file)) as other, other:
+        other.execute("UPDATE texts SET settings = '{', created = 'noon', tokens = 'x', seconds = x'00' WHERE id = 2")
+    page = client.get("/history").get_data(as_text=True)
+    assert shown(page) == ["text 2.", "text 1.", "text 0."]
+    assert page.count("damaged in the file") == 1
+    assert page.count("temperature 0.5") == 2
+    assert len(client.get("/history.csv").get_data(as_text=True).splitlines()) == 4
+    records = [json.loads(line) for line in client.get("/history.jsonl").get_data(as_text=True).splitlines()]
+    assert [record["settings"] for record in records] == [{"temperature": 0.5}, {}, {"temperature": 0.5}]

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -299,6 +300,23 @@ def test_where_no_history_can_be_kept_a_server_does_without_unless_it_was_asked_
     assert said[0].startswith("No history is kept: ")
     with pytest.raises(UserError, match="--history-file"):
         serve_models([trained_once], port=0, settings=WebSettings(history="on", **settings))
+
+
+@pytest.mark.parametrize("history", ["auto", "on"])
+def test_a_history_that_cannot_be_written_is_served_with_a_warning(
+    at_once, trained_once, tmp_path, monkeypatch, history
+):
+    settings = WebSettings(history=history, history_file=tmp_path / "h.sqlite3")
+    serve_models([trained_once], port=0, settings=settings)
+    opened = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda address, **more: opened(address.replace("mode=rw", "mode=ro"), **more)
+    )
+    notes, warnings = [], []
+    serve_models([trained_once], port=0, settings=settings, on_note=notes.append, on_warning=warnings.append)
+    assert len(at_once) == 2
+    assert not notes
+    assert warnings[0].startswith(f"New texts are not kept in the history {settings.history_file}: no file can")
 
 
 def test_a_history_that_everyone_may_read_comes_with_a_warning(at_once, trained_once, tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unrolled.config import SamplingSettings
+from unrolled.config import SamplingSettings, sampling_range
 from unrolled.web.settings import LARGEST_EXACT_INTEGER, WebSettings
 
 UNITS = {"character": "characters", "word": "words"}  # of other kinds: tokens
@@ -95,6 +95,8 @@ def number_fields(settings: WebSettings) -> tuple[NumberField, ...]:
     length, window, penalty = settings.max_tokens, settings.max_repetition_window, settings.max_repetition_penalty
     seeds = LARGEST_EXACT_INTEGER
     heat = settings.max_temperature
+    least, _ = sampling_range("repetition_penalty")
+    typical, penal = sampling_range("typical_p"), sampling_range("presence_penalty")
     return (
         NumberField("max_tokens", "Length", "UNITS to write, at most.", 1, length, 10),
         NumberField("temperature", "Temperature", "Low is careful, high is daring.", 0, heat, 0.1, whole=False),
@@ -102,11 +104,11 @@ def number_fields(settings: WebSettings) -> tuple[NumberField, ...]:
         NumberField("top_p", "Top p", "Only the likeliest, up to this share.", 0, 1, 0.05, whole=False),
         NumberField("seed", "Seed", "Same seed, same text.", 0, seeds),
         _folded("min_p", "Min p", "Drop those far below the best.", 0, 1, 0.01),
-        _folded("typical_p", "Typical p", "Only the most typical, up to this share.", 0.001, 1, 0.05),
-        _folded("repetition_penalty", "Repetition penalty", "Above 1 avoids repeats; 1 is off.", 0.1, penalty, 0.05),
+        _folded("typical_p", "Typical p", "Only the most typical, up to this share.", *typical, 0.05),
+        _folded("repetition_penalty", "Repetition penalty", "Above 1 avoids repeats; 1 is off.", least, penalty, 0.05),
         _folded("repetition_window", "Repetition window", "UNITS it looks back at; 0 is all.", 0, window, 50, True),
-        _folded("presence_penalty", "Presence penalty", "Against what was written once; 0 is off.", -100, 100, 0.1),
-        _folded("frequency_penalty", "Frequency penalty", "The same, each time; 0 is off.", -100, 100, 0.1),
+        _folded("presence_penalty", "Presence penalty", "Against what was written once; 0 is off.", *penal, 0.1),
+        _folded("frequency_penalty", "Frequency penalty", "The same, each time; 0 is off.", *penal, 0.1),
         _folded("min_tokens", "Shortest length", "UNITS before a stop counts.", 0, length, 10, True),
     )
 

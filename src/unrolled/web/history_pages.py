@@ -27,6 +27,7 @@ routes = Blueprint("history", __name__)
 def browse() -> str:
     """Show a page of the texts that match a search, the newest first."""
     history, query = _history(), _query(request.args)
+    history.check()
     found = history.count(query)
     pages = max(1, -(-found // PAGE_SIZE))
     number = min(_page_number(request.args.get("page", "1")), pages)
@@ -76,8 +77,9 @@ def export(kind: str) -> Response:
 
 @routes.errorhandler(HistoryTrouble)
 def trouble(error: HistoryTrouble) -> tuple[str, int]:
-    """Say that the history cannot be used now."""
-    return render_template("error.html", code=503, name="History not available", text=str(error)), 503
+    """Say that the history cannot be used now; where its file lies is for the user of this machine alone."""
+    place = "" if the_room().settings.public else f" It is the file {_history().file}."
+    return render_template("error.html", code=503, name="History not available", text=f"{error}{place}"), 503
 
 
 def _history() -> History:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, create_model, model_validator
 from pydantic.json_schema import models_json_schema
 
-from unrolled.config import SamplingSettings
+from unrolled.config import SamplingSettings, sampling_range
 from unrolled.version import __version__
 from unrolled.web.settings import WebSettings
 
@@ -70,14 +70,17 @@ class ErrorAnswer(BaseModel):
 @lru_cache(maxsize=8)
 def request_model(settings: WebSettings) -> type[SamplingSettings]:
     """Return the model of a request to `/api/generate`: the decoding settings within this server's limits."""
+    highest = {
+        "max_tokens": settings.max_tokens,
+        "min_tokens": settings.max_tokens,
+        "temperature": settings.max_temperature,
+        "top_k": settings.max_top_k,
+        "repetition_penalty": settings.max_repetition_penalty,
+        "repetition_window": settings.max_repetition_window,
+        "n": settings.max_samples,
+    }
     kinds = {
-        "max_tokens": Annotated[int, Field(ge=0, le=settings.max_tokens)],
-        "min_tokens": Annotated[int, Field(ge=0, le=settings.max_tokens)],
-        "temperature": Annotated[float, Field(ge=0, le=settings.max_temperature, allow_inf_nan=False)],
-        "top_k": Annotated[int, Field(ge=-1, le=settings.max_top_k)],
-        "repetition_penalty": Annotated[float, Field(gt=0, le=settings.max_repetition_penalty, allow_inf_nan=False)],
-        "repetition_window": Annotated[int, Field(ge=0, le=settings.max_repetition_window)],
-        "n": Annotated[int, Field(ge=1, le=settings.max_samples)],
+        **{name: _number_up_to(name, most) for name, most in highest.items()},
         "stop": Annotated[tuple[_stop_text(settings), ...], Field(max_length=settings.max_stops)],
         "prompt": Annotated[str, Field(max_length=settings.max_prompt_characters, description="text to go on from")],
         "model": Annotated[str | None, Field(description="an id from /api/models; none: the first model")],
@@ -158,6 +161,13 @@ def _paths(settings: WebSettings) -> dict[str, Any]:
 
 def _json(schema: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _number_up_to(name: str, most: float) -> Any:
+    """Return the type of a decoding setting with its own lowest value and, where that is lower, another highest one."""
+    low, high = sampling_range(name)
+    kind = SamplingSettings.model_fields[name].annotation
+    return Annotated[kind, Field(ge=low, le=min(most, high), allow_inf_nan=False if kind is float else None)]
 
 
 def _stop_text(settings: WebSettings) -> Any:

@@ -79,7 +79,7 @@ def serve_models(
         precision = models[0].model.decoding  # the first one is always loaded
         if precision != "float32":
             on_note(f"Decoding with {precision} weights, which are rounded; a seed gives another text.")
-        if history is not None:
+        if history is not None and history.trouble is None:
             days = f"for {settings.keep_days} days" if settings.keep_days else "for ever"
             most = f"the newest {MOST_ENTRIES:,} at most"
             on_note(f"Prompts and texts are kept {days}, {most}, in {history.file}; --history off keeps none.")
@@ -207,12 +207,15 @@ def _with_history(
     if settings.history == "off":
         return settings, None
     try:
-        return settings, open_history(settings)
+        history = open_history(settings)
     except UserError as error:
         if not may_do_without:
             raise
         on_warning(f"No history is kept: {error}")
         return replace(settings, history="off"), None
+    if history.trouble is not None:
+        on_warning(f"New texts are not kept in the history {history.file}: {history.trouble.reason}.")
+    return settings, history
 
 
 def is_loopback(bound: socket.socket) -> bool:
