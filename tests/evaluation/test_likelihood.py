@@ -45,7 +45,7 @@ def surprisals_one_by_one(model: LanguageModel, ids: np.ndarray) -> list[float]:
         for k, cell in enumerate(cells):
             states[k] = cell(x, states[k])
             x = states[k][0]
-        scores = (x @ model.output_weight.t() + model.output_bias)[0].tolist()
+        scores = (x @ model.output_matrix.t() + model.output_bias)[0].tolist()
         surprisals.append(math.log(math.fsum(math.exp(score) for score in scores)) - scores[token])
         before = token
     return surprisals

@@ -27,7 +27,7 @@ def model_of_the_last_token() -> LanguageModel:
     with torch.no_grad():
         model.layers[0].w_hh.zero_()
         model.layers[0].bias[5:10] = -1e9  # the forget gate stays shut
-        model.output_weight.mul_(20)
+        model.output_matrix.mul_(20)
     return model
 
 

@@ -1,4 +1,8 @@
-"""Parameters, layers and the language model: `(ids, state) -> (logits, state)`."""
+"""Parameters, layers and the language model: `(ids, state) -> (logits, state)`.
+
+`embedding`, `layer` and `output` are the model's parts, `dropout` is what training does to what they compute; `cell` is
+the page to read first.
+"""
 
 from unrolled.nn.cell import LSTMCell
 from unrolled.nn.device import DeviceChoice, choose_device
