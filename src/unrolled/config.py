@@ -28,6 +28,15 @@ MAX_LAYERS = 64
 MAX_SEED = 2**63 - 1
 FEWEST_SUBWORDS = 257  # 256 bytes and <eos>
 
+# Earlier names of settings, which are still accepted wherever a user writes one.
+MOVED = {
+    "model.input_dropout": "regularization.input_dropout",
+    "model.dropout": "regularization.dropout",
+    "model.output_dropout": "regularization.output_dropout",
+    "model.dropout_kind": "regularization.dropout_kind",
+    "training.weight_decay": "regularization.weight_decay",
+}
+
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -53,18 +62,6 @@ class ModelSettings(Section):
     tying: Literal["separate", "tied"] = Field(
         "separate", description="output layer with weights of its own, or with those of the embedding (E = H)"
     )
-    input_dropout: float = Field(
-        0.0, ge=0, lt=1, allow_inf_nan=False, description="share of the embeddings dropped in training"
-    )
-    dropout: float = Field(
-        0.0, ge=0, lt=1, allow_inf_nan=False, description="share of activations dropped after each layer in training"
-    )
-    output_dropout: float | None = Field(
-        None, ge=0, lt=1, allow_inf_nan=False, description="the same after the last layer alone; none: as dropout"
-    )
-    dropout_kind: Literal["elementwise", "locked"] = Field(
-        "elementwise", description="a fresh mask at every step, or one for all steps of a sequence"
-    )
     initialization: Literal["glorot", "uniform", "orthogonal"] = Field(
         "orthogonal",
         description="first weights of a layer: glorot for each gate's matrix, the same with orthogonal recurrent "
@@ -79,6 +76,24 @@ class ModelSettings(Section):
                 f"{self.hidden_size}"
             )
         return self
+
+
+class RegularizationSettings(Section):
+    """What keeps training from learning the text by heart; a trained model computes the same whatever it was."""
+
+    input_dropout: float = Field(
+        0.0, ge=0, lt=1, allow_inf_nan=False, description="fraction of the embeddings dropped in training"
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, allow_inf_nan=False, description="fraction of activations dropped after each layer in training"
+    )
+    output_dropout: float | None = Field(
+        None, ge=0, lt=1, allow_inf_nan=False, description="the same after the last layer alone; none: as dropout"
+    )
+    dropout_kind: Literal["elementwise", "locked"] = Field(
+        "elementwise", description="a fresh mask at every step, or one for all steps of a sequence"
+    )
+    weight_decay: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="decoupled weight decay")
 
 
 class DataSettings(Section):
@@ -149,7 +164,6 @@ class TrainingSettings(Section):
     final_rate_fraction: Probability = Field(0.01, description="last learning rate of the cosine, as a share")
     warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear rise to the learning rate")
     warmup_fraction: Probability = Field(0.0, description="the same as a share of the training, steps or minutes")
-    weight_decay: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="decoupled weight decay")
     clip_norm: float = Field(5.0, gt=0, allow_inf_nan=False, description="largest global gradient norm")
     eval_interval: int = Field(
         500, ge=0, le=10**9, description="steps between evaluations on validation text; 0: once a pass over the text"
@@ -214,6 +228,7 @@ class Settings(Section):
     """All settings of a training run."""
 
     model: ModelSettings = ModelSettings()
+    regularization: RegularizationSettings = RegularizationSettings()
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -242,15 +257,16 @@ def make_settings(
 ) -> Settings:
     """Build settings from a preset and dotted overrides, e.g. `{"model.hidden_size": "512"}`.
 
-    Values may be text, as the command line gives them, or already typed. Every problem goes into one message.
+    Values may be text, as the command line gives them, or already typed. Every problem goes into one message. Earlier
+    names of settings that have moved are accepted; `note_on_moved` says which those are.
 
     Raises:
-        UserError: unknown preset or names, values of a wrong type or out of range.
+        UserError: unknown preset or names, values of a wrong type or out of range, a setting by both of its names.
     """
     from_preset = {} if preset is None else preset_values(preset)
     values = {section: dict(entries) for section, entries in from_preset.items()}
-    problems = []
-    for name, value in dict(() if overrides is None else overrides).items():
+    named, problems = _by_current_names(dict(() if overrides is None else overrides))
+    for name, value in named.items():
         section, _, key = name.partition(".")
         if name not in setting_names():
             problems.append(f"there is no setting named {name!r} ({suggestion(name, setting_names())})")
@@ -286,6 +302,24 @@ def sampling_settings(values: Mapping[str, Any], defaults: SamplingSettings | No
         return SamplingSettings.model_validate({**base, **values})
     except ValidationError as error:
         raise UserError(_sentence(validation_problems(error, list(SamplingSettings.model_fields)))) from None
+
+
+def by_current_names(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted settings with the names of today in place of earlier ones.
+
+    Raises:
+        UserError: a setting is given by both of its names, with different values.
+    """
+    named, problems = _by_current_names(overrides)
+    if problems:
+        raise UserError(_sentence(problems))
+    return named
+
+
+def note_on_moved(names: Iterable[str]) -> str | None:
+    """Return a sentence on the earlier names among these, or None where there are none."""
+    moved = [f"{name} is now {MOVED[name]}" for name in dict.fromkeys(names) if name in MOVED]
+    return f"{'; '.join(moved)}. The earlier name still works." if moved else None
 
 
 def setting_names() -> list[str]:
@@ -326,6 +360,25 @@ def validation_problems(error: ValidationError, known: list[str] | None = None) 
             rule = item["msg"].removeprefix("Input ").removeprefix("Value error, ")
             problems.append(f"{name} = {_shown(item['input'])} {rule[0].lower()}{rule[1:]}")
     return problems
+
+
+def _by_current_names(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return settings by the names of today, and what is wrong where one is given by both names."""
+    named, problems = {}, []
+    for name, value in overrides.items():
+        current = MOVED.get(name, name)
+        if current in named and str(named[current]) != str(value):
+            problems.append(_clash(current, overrides))
+        named[current] = value
+    return named, problems
+
+
+def _clash(current: str, overrides: Mapping[str, Any]) -> str:
+    earlier = next(name for name, now in MOVED.items() if now == current and name in overrides)
+    return (
+        f"{earlier} = {_shown(overrides[earlier])} is now {current}, which is given as {_shown(overrides[current])}; "
+        f"leave out {earlier}"
+    )
 
 
 def _typed(section: str, key: str, value: Any) -> Any:

@@ -9,16 +9,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.config import ModelSettings
+from unrolled.config import ModelSettings, RegularizationSettings
 from unrolled.nn import LanguageModel
 from unrolled.nn.dropout import Dropout
 
 B, T, V, RATE = 5, 60, 11, 0.3
 
 
-def model(layers: int = 1, dropout: float = RATE, **settings) -> LanguageModel:
-    settings = ModelSettings(embedding_size=4, hidden_size=7, layers=layers, dropout=dropout, **settings)
-    return LanguageModel(settings, V, torch.Generator().manual_seed(1)).double()
+def model(layers: int = 1, dropout: float = RATE, **drops) -> LanguageModel:
+    settings = ModelSettings(embedding_size=4, hidden_size=7, layers=layers)
+    drops = RegularizationSettings(dropout=dropout, **drops)
+    return LanguageModel(settings, V, torch.Generator().manual_seed(1), regularization=drops).double()
 
 
 def ids() -> torch.Tensor:
@@ -86,7 +87,7 @@ def test_no_gradient_flows_through_what_was_dropped():
 
 def test_the_last_layer_may_have_a_rate_of_its_own():
     for two in (model(layers=2, output_dropout=0.0), model(layers=2, dropout=0.0, output_dropout=RATE)):
-        one, last = two.settings.dropout, two.settings.output_dropout
+        one, last = two.regularization.dropout, two.regularization.output_dropout
         h, state = two.hidden(ids(), generator=generator())
         plain = two.hidden(ids())[1]
         assert (h == 0).any() == (last > 0)

@@ -44,16 +44,19 @@ def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_js
         return _resume(resume, sources, out, as_json, options)
     from unrolled.cli.show import listener_for, print_finished
     from unrolled.cli.typed import typed_command
-    from unrolled.training import train
+    from unrolled.training import Note, train
     from unrolled.training.start import DEFAULT_SOURCE
 
     sources = sources or (DEFAULT_SOURCE,)
+    settings, note = _settings(options)
     with listener_for(options["quiet"]) as listener:
+        if note is not None:
+            listener(Note(note))
         finished = train(
             sources,
             out or _free_name(sources[0]),
             preset=options["preset"],
-            settings=_settings(options),
+            settings=settings,
             valid=options["valid"],
             init_from=options["init_from"],
             force=options["force"],
@@ -83,24 +86,37 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
     return print_finished(finished, as_json)
 
 
-def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the dotted settings of --config, --set and the options that stand for one, the last over the first."""
-    settings = {} if options["config"] is None else _from_file(Path(options["config"]))
-    problems = [text for text in options["overrides"] if "=" not in text]
+def _settings(options: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return the dotted settings of --config, --set and the options that stand for one, the last over the first.
+
+    Earlier names become those of today in each of them, so that one by its new name is still over an earlier one; the
+    note says which names those were.
+    """
+    from unrolled.config import by_current_names, note_on_moved
+
+    in_file = {} if options["config"] is None else _from_file(Path(options["config"]))
+    layers = [in_file, _from_overrides(options["overrides"]), _from_options(options)]
+    settings = {name: value for layer in layers for name, value in by_current_names(layer).items()}
+    return settings, note_on_moved(name for layer in layers for name in layer)
+
+
+def _from_overrides(overrides: tuple[str, ...]) -> dict[str, str]:
+    problems = [text for text in overrides if "=" not in text]
     if problems:
         raise UserError(f"--set takes NAME=VALUE, such as --set model.hidden_size=512, and not {problems[0]!r}.")
-    settings.update(text.split("=", 1) for text in options["overrides"])
-    for name, setting in (
+    return dict(text.split("=", 1) for text in overrides)
+
+
+def _from_options(options: dict[str, Any]) -> dict[str, Any]:
+    names = (
         ("minutes", "training.minutes"),
         ("steps", "training.steps"),
         ("device", "training.device"),
         ("kernel", "training.kernel"),
         ("seed", "training.seed"),
         ("encoding_errors", "data.encoding_errors"),
-    ):
-        if options[name] is not None:
-            settings[setting] = options[name]
-    return settings
+    )
+    return {setting: options[name] for name, setting in names if options[name] is not None}
 
 
 def _from_file(path: Path) -> dict[str, Any]:

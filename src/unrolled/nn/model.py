@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unrolled.config import ModelSettings
+from unrolled.config import ModelSettings, RegularizationSettings
 from unrolled.kernels import Kernel, select_kernel
 from unrolled.nn.dropout import Dropout
 from unrolled.nn.embedding import TokenEmbedding
@@ -33,6 +33,7 @@ class LanguageModel(nn.Module):
         vocabulary_size: number of tokens, V.
         generator: source of the initial weights.
         kernel: implementation of the recurrence; the fastest one when none is given.
+        regularization: what is dropped where a generator of masks is given; nothing when none is given.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class LanguageModel(nn.Module):
         vocabulary_size: int,
         generator: torch.Generator | None = None,
         kernel: Kernel | None = None,
+        regularization: RegularizationSettings | None = None,
     ):
         super().__init__()
         E, H = settings.embedding_size, settings.hidden_size
         self.settings = settings
+        self.regularization = RegularizationSettings() if regularization is None else regularization
         self.vocabulary_size = vocabulary_size
         self.kernel = select_kernel().kernel if kernel is None else kernel
         embed = TokenEmbedding(vocabulary_size, E, generator)
@@ -149,10 +152,10 @@ class LanguageModel(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def _dropout_of_input(self) -> Dropout:
-        return Dropout(self.settings.input_dropout, self.settings.dropout_kind)
+        return Dropout(self.regularization.input_dropout, self.regularization.dropout_kind)
 
     def _dropout_after(self, layer: int) -> Dropout:
-        settings = self.settings
+        chosen = self.regularization
         is_last = layer == len(self.layers) - 1
-        own = settings.output_dropout if is_last else None
-        return Dropout(settings.dropout if own is None else own, settings.dropout_kind)
+        own = chosen.output_dropout if is_last else None
+        return Dropout(chosen.dropout if own is None else own, chosen.dropout_kind)

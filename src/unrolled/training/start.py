@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from unrolled.config import Settings, make_settings, settings_from_values
+from unrolled.config import Settings, by_current_names, make_settings, note_on_moved, settings_from_values
 from unrolled.data import Corpus, RandomWindows, Streams, fit_to_text, prepare_corpus
 from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
@@ -71,7 +71,8 @@ def train(
             `builtin:stories`.
         out: the run directory to make.
         preset: named settings; `stories-fast` when none is given.
-        settings: dotted settings over the preset, e.g. `{"model.hidden_size": 512}`.
+        settings: dotted settings over the preset, e.g. `{"model.hidden_size": 512}`; earlier names are accepted, with a
+            note.
         valid: validation text; without it the end of the text validates.
         init_from: a run whose weights, vocabulary and architecture this one starts from.
         force: replace a run that stands at `out`.
@@ -87,9 +88,12 @@ def train(
     """
     base = None if init_from is None else _open_base(RunFolder(init_from))
     chosen = make_settings(preset or DEFAULT_PRESET, settings)
+    asked = by_current_names(settings or {})
+    if (moved := note_on_moved(settings or {})) is not None:
+        listener(Note(moved))
     if base is not None:
-        chosen = _with_architecture_of(base, chosen, settings or {})
-        chosen = _with_tokens_of(base, chosen, settings or {}, preset)
+        chosen = _with_architecture_of(base, chosen, asked)
+        chosen = _with_tokens_of(base, chosen, asked, preset)
     folder = RunFolder(out)
     folder.refuse_to_overwrite(force)
     check_machine(chosen)
@@ -100,7 +104,7 @@ def train(
         tokenizer=None if base is None else base.tokenizer,
         stdin=stdin,
     )
-    chosen = _in_steps(chosen, corpus, "training.steps" in (settings or {}))
+    chosen = _in_steps(chosen, corpus, "training.steps" in asked)
     config = _config(chosen, corpus, preset or DEFAULT_PRESET, _texts(sources), command, base)
     about = {
         "sources": [_absolute(source) for source in _texts(sources)],
@@ -132,7 +136,11 @@ def run_job(
         torch.set_num_threads(settings.training.threads)
     keep_freed_memory()
     model = LanguageModel(
-        settings.model, config.vocabulary_size, torch.Generator().manual_seed(settings.training.seed), kernel
+        settings.model,
+        config.vocabulary_size,
+        torch.Generator().manual_seed(settings.training.seed),
+        kernel,
+        settings.regularization,
     )
     if weights is not None:
         model.load_state_dict(weights)
@@ -211,14 +219,13 @@ def _with_architecture_of(base: Base, chosen: Settings, asked: Mapping[str, Any]
     clashes = [
         f"{name} is {fixed[key]} there"
         for name, key in ((name, name.partition(".")[2]) for name in asked if name.startswith("model."))
-        if key != "dropout" and wanted[key] != fixed[key]
+        if wanted[key] != fixed[key]
     ]
     if clashes:
         raise UserError(
             f"The run to start from has another architecture: {'; '.join(clashes)}. Leave these settings out."
         )
-    dropout = wanted["dropout"] if "model.dropout" in asked else fixed["dropout"]
-    return chosen.model_copy(update={"model": base.settings.model.model_copy(update={"dropout": dropout})})
+    return chosen.model_copy(update={"model": base.settings.model})
 
 
 def _with_tokens_of(base: Base, chosen: Settings, asked: Mapping[str, Any], preset: str | None) -> Settings:
