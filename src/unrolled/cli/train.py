@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +45,16 @@ def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_js
         return _resume(resume, sources, out, as_json, options)
     from unrolled.cli.show import listener_for, print_finished
     from unrolled.cli.typed import typed_command
-    from unrolled.training import Note, train
+    from unrolled.training import train
     from unrolled.training.start import DEFAULT_SOURCE
 
     sources = sources or (DEFAULT_SOURCE,)
-    settings, note = _settings(options)
     with listener_for(options["quiet"]) as listener:
-        if note is not None:
-            listener(Note(note))
         finished = train(
             sources,
             out or _free_name(sources[0]),
             preset=options["preset"],
-            settings=settings,
+            settings=_settings(options, listener),
             valid=options["valid"],
             init_from=options["init_from"],
             force=options["force"],
@@ -86,18 +84,21 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
     return print_finished(finished, as_json)
 
 
-def _settings(options: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+def _settings(options: dict[str, Any], listener: Callable[[Any], None]) -> dict[str, Any]:
     """Return the dotted settings of --config, --set and the options that stand for one, the last over the first.
 
-    Earlier names become those of today in each of them, so that one by its new name is still over an earlier one; the
-    note says which names those were.
+    Earlier names become those of today in each of them, so that `--set` goes over a file by either name; the listener
+    is told which names those were.
     """
     from unrolled.config import by_current_names, note_on_moved
+    from unrolled.training import Note
 
     in_file = {} if options["config"] is None else _from_file(Path(options["config"]))
     layers = [in_file, _from_overrides(options["overrides"]), _from_options(options)]
     settings = {name: value for layer in layers for name, value in by_current_names(layer).items()}
-    return settings, note_on_moved(name for layer in layers for name in layer)
+    if (note := note_on_moved(name for layer in layers for name in layer)) is not None:
+        listener(Note(note))
+    return settings
 
 
 def _from_overrides(overrides: tuple[str, ...]) -> dict[str, str]:
