@@ -171,6 +171,8 @@ def test_standard_input_tiny_text_and_list_of_settings(cli, tmp_path, monkeypatc
     assert (tmp_path / "runs" / "text" / "model.safetensors").exists()
     listed = cli("train", "--list-settings")
     assert "training.patience = 20" in listed.out
+    assert "regularization.dropout = 0.0" in listed.out
+    assert "model.dropout" not in listed.out
     names = [entry["name"] for entry in json.loads(cli("train", "--list-settings", "--json").out)["settings"]]
     assert "model.hidden_size" in names
 
