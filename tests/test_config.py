@@ -10,10 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from unrolled.config import (
+    MOVED,
     ModelSettings,
+    RegularizationSettings,
     SamplingSettings,
     Settings,
+    by_current_names,
     make_settings,
+    note_on_moved,
     preset_names,
     preset_values,
     sampling_settings,
@@ -47,10 +51,12 @@ def test_every_preset_is_valid_and_says_something(name):
 def test_the_stories_preset_is_the_seeds_recipe():
     settings = make_settings("stories")
     model, training = settings.model, settings.training
-    assert (model.embedding_size, model.hidden_size, model.layers, model.dropout) == (64, 256, 1, 0)
+    assert (model.embedding_size, model.hidden_size, model.layers) == (64, 256, 1)
     assert (training.window, training.batch_size, training.batching) == (128, 64, "windows")
     assert (training.optimizer, training.steps, training.schedule) == ("adam", 20_000, "constant")
-    assert (training.weight_decay, training.warmup_steps, training.minutes) == (0, 0, None)
+    assert (training.warmup_steps, training.minutes) == (0, None)
+    assert settings.regularization == RegularizationSettings()
+    assert (settings.regularization.dropout, settings.regularization.weight_decay) == (0, 0)
     assert settings.data.tokenizer == "character"
 
 
@@ -63,7 +69,7 @@ def test_text_of_the_command_line_gets_the_type_of_its_setting():
         "stories",
         {
             "model.hidden_size": "512",
-            "model.dropout": "0.25",
+            "regularization.dropout": "0.25",
             "training.minutes": "1.5",
             "training.learning_rate": "1e-3",
             "training.batching": "streams",
@@ -71,7 +77,8 @@ def test_text_of_the_command_line_gets_the_type_of_its_setting():
             "sampling.seed": "-5",
         },
     )
-    assert settings.model == ModelSettings(hidden_size=512, dropout=0.25)
+    assert settings.model == ModelSettings(hidden_size=512)
+    assert settings.regularization == RegularizationSettings(dropout=0.25)
     assert (settings.training.minutes, settings.training.learning_rate) == (1.5, 0.001)
     assert (settings.training.batching, settings.training.preview_prompt) == ("streams", "123")
     assert settings.sampling.seed == -5
@@ -146,6 +153,49 @@ def test_the_nearest_name_of_a_setting_is_suggested(wrong, right):
     assert f"no setting named {wrong!r}" in message
     assert "did you mean" in message
     assert right in message
+
+
+def test_every_earlier_name_leads_to_a_setting_and_is_not_one_itself():
+    assert set(MOVED.values()) <= set(setting_names())
+    assert not set(MOVED) & set(setting_names())
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "value"),
+    [
+        ("model.dropout", "regularization.dropout", "0.3"),
+        ("model.input_dropout", "regularization.input_dropout", 0.2),
+        ("model.output_dropout", "regularization.output_dropout", "none"),
+        ("model.dropout_kind", "regularization.dropout_kind", "locked"),
+        ("training.weight_decay", "regularization.weight_decay", "0.1"),
+    ],
+)
+def test_a_setting_is_accepted_by_its_earlier_name_and_told_where_it_is_now(earlier, now, value):
+    assert make_settings("dialogue-best", {earlier: value}) == make_settings("dialogue-best", {now: value})
+    assert by_current_names({earlier: value, "training.steps": 3}) == {now: value, "training.steps": 3}
+    note = note_on_moved(["training.steps", earlier, earlier])
+    assert note == f"{earlier} is now {now}. The earlier name still works."
+    assert note_on_moved(["training.steps", now]) is None
+
+
+def test_a_setting_by_both_of_its_names_is_refused_where_they_disagree():
+    both = {"model.dropout": "0.3", "regularization.dropout": 0.5, "training.steps": "0"}
+    clash = "model.dropout = '0.3' is now regularization.dropout, which is given as 0.5; leave out model.dropout"
+    for given in (both, dict(reversed(both.items()))):
+        assert clash in problem_of(overrides=given)
+        assert "training.steps = '0'" in problem_of(overrides=given)
+        with pytest.raises(UserError, match=re.escape(clash)):
+            by_current_names(given)
+    agreeing = {"model.dropout": "0.5", "regularization.dropout": 0.5}
+    assert make_settings(overrides=agreeing).regularization.dropout == 0.5
+
+
+def test_a_problem_of_a_moved_setting_names_it_as_it_is_called_now():
+    assert "regularization.dropout = '1.5' should be less than or equal to 0.99" in problem_of(
+        overrides={"model.dropout": "1.5"}
+    )
+    with pytest.raises(UserError, match=r"did you mean regularization\.dropout\?"):
+        settings_from_values({"model": {"dropout": 0.3}})
 
 
 def test_the_nearest_name_of_a_preset_is_suggested():

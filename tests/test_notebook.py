@@ -75,7 +75,7 @@ def test_every_cell_of_the_dialogue_runs_without_a_csv_file(execute, monkeypatch
     assert printed["training"].count("validation perplexity") == 2
     compared = _table(notebook, "rivals")
     assert [line.split("|")[1].strip() for line in compared.splitlines()[-2:]] == ["`dialogue`", "`dialogue-best`"]
-    assert "`model.dropout_kind`" in _table(notebook, "recipes")
+    assert "`regularization.dropout_kind`" in _table(notebook, "recipes")
     assert "quisquilia" in printed["samples"]
     assert len(re.findall(r"perplexity +\d", printed["unk-parts"])) == 4
     assert "unknown words spelled" in printed["unk-spelling"]

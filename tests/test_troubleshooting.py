@@ -115,6 +115,11 @@ COMMANDS = {
     "There is nothing left to do": ("train", "--resume", "fox"),
     "The run to start from has another": ("train", "--init-from", "fox", "--set", "model.hidden_size=5"),
     "The run to start from has a voc": ("train", "--init-from", "fox", "--set", "data.tokenizer=bpe"),
+    "The run to start from decides": (
+        *("train", "story.txt", "--init-from", "fox", "--preset", "stories"),
+        *("--steps", "1", "--set", "training.preview_tokens=0", "--out", "new"),
+    ),
+    "… The earlier name still": ("train", "story.txt", "--set", "model.dropout=0.1", *QUICK),
     "There is no run at": ("generate", "foxes", "The"),
     "… holds no run: config.json": ("generate", "pictures", "The"),
     "Note: the model does not know": ("generate", "fox", "\u2603", "--max-tokens", "1"),
@@ -209,6 +214,8 @@ def test_damaged_runs_print_the_quoted_messages(place, cli):
     damaged("… holds numbers that are not finite", with_nan)
     damaged("The run has format version", lambda: with_config(format_version=99))
     damaged("… disagrees with config.json", lambda: with_config(model={"hidden_size": 8}))
+    edited = {"regularization": {"dropout": 0.5}}
+    damaged("… has changed since the run began (", lambda: with_config(**edited), "train", "--resume", "bad")
     damaged("There is no checkpoint", checkpoint.unlink, "train", "--resume", "bad")
     damaged("… is damaged and training", lambda: checkpoint.write_bytes(b"no"), "train", "--resume", "bad")
     assert cli("train", "new-words.txt", *QUICK).status == 0

@@ -44,6 +44,15 @@ RULES = {  # in the words of people who do not know Python, by pydantic's names 
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "should be settings, each with its name"),
 }
 
+# Earlier names of settings, which are still accepted wherever a user writes one.
+MOVED = {
+    "model.input_dropout": "regularization.input_dropout",
+    "model.dropout": "regularization.dropout",
+    "model.output_dropout": "regularization.output_dropout",
+    "model.dropout_kind": "regularization.dropout_kind",
+    "training.weight_decay": "regularization.weight_decay",
+}
+
 # Every number has inclusive bounds, inside which the arithmetic keeps its meaning: neither 5e-324 as a divisor nor a
 # share so near 1 that what remains vanishes.
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -74,14 +83,6 @@ class ModelSettings(Section):
     tying: Literal["separate", "tied"] = Field(
         "separate", description="output layer with weights of its own, or with those of the embedding (E = H)"
     )
-    input_dropout: DropoutRate = Field(0.0, description="share of the embeddings dropped in training")
-    dropout: DropoutRate = Field(0.0, description="share of activations dropped after each layer in training")
-    output_dropout: DropoutRate | None = Field(
-        None, description="the same after the last layer alone; none: as dropout"
-    )
-    dropout_kind: Literal["elementwise", "locked"] = Field(
-        "elementwise", description="a fresh mask at every step, or one for all steps of a sequence"
-    )
     initialization: Literal["glorot", "uniform", "orthogonal"] = Field(
         "orthogonal",
         description="first weights of a layer: glorot for each gate's matrix, the same with orthogonal recurrent "
@@ -96,6 +97,20 @@ class ModelSettings(Section):
                 f"{self.hidden_size}"
             )
         return self
+
+
+class RegularizationSettings(Section):
+    """What keeps training from learning the text by heart; a trained model computes the same whatever it was."""
+
+    input_dropout: DropoutRate = Field(0.0, description="fraction of the embeddings dropped in training")
+    dropout: DropoutRate = Field(0.0, description="fraction of activations dropped after each layer in training")
+    output_dropout: DropoutRate | None = Field(
+        None, description="the same after the last layer alone; none: as dropout"
+    )
+    dropout_kind: Literal["elementwise", "locked"] = Field(
+        "elementwise", description="a fresh mask at every step, or one for all steps of a sequence"
+    )
+    weight_decay: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="decoupled weight decay")
 
 
 class DataSettings(Section):
@@ -168,7 +183,6 @@ class TrainingSettings(Section):
     final_rate_fraction: Probability = Field(0.01, description="last learning rate of the cosine, as a share")
     warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear rise to the learning rate")
     warmup_fraction: Probability = Field(0.0, description="the same as a share of the training, steps or minutes")
-    weight_decay: float = Field(0.0, ge=0, le=10, allow_inf_nan=False, description="decoupled weight decay")
     clip_norm: float = Field(5.0, ge=1e-6, le=10**9, allow_inf_nan=False, description="largest global gradient norm")
     eval_interval: int = Field(
         500, ge=0, le=10**9, description="steps between evaluations on validation text; 0: once a pass over the text"
@@ -233,6 +247,7 @@ class Settings(Section):
     """All settings of a training run."""
 
     model: ModelSettings = ModelSettings()
+    regularization: RegularizationSettings = RegularizationSettings()
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -261,15 +276,16 @@ def make_settings(
 ) -> Settings:
     """Build settings from a preset and dotted overrides, e.g. `{"model.hidden_size": "512"}`.
 
-    Values may be text, as the command line gives them, or already typed. Every problem goes into one message.
+    Values may be text, as the command line gives them, or already typed. Every problem goes into one message. Earlier
+    names of settings that have moved are accepted; `note_on_moved` says which those are.
 
     Raises:
-        UserError: unknown preset or names, values of a wrong type or out of range.
+        UserError: unknown preset or names, values of a wrong type or out of range, a setting by both of its names.
     """
     from_preset = {} if preset is None else preset_values(preset)
     values = {section: dict(entries) for section, entries in from_preset.items()}
-    problems = []
-    for name, value in dict(() if overrides is None else overrides).items():
+    named, problems = _by_current_names(dict(() if overrides is None else overrides))
+    for name, value in named.items():
         section, _, key = name.partition(".")
         if name not in setting_names():
             problems.append(f"there is no setting named {name!r} ({suggestion(name, setting_names())})")
@@ -305,6 +321,24 @@ def sampling_settings(values: Mapping[str, Any], defaults: SamplingSettings | No
         return SamplingSettings.model_validate({**base, **values})
     except ValidationError as error:
         raise UserError(_sentence(validation_problems(error, list(SamplingSettings.model_fields)))) from None
+
+
+def by_current_names(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted settings with the names of today in place of earlier ones.
+
+    Raises:
+        UserError: a setting is given by both of its names, with different values.
+    """
+    named, problems = _by_current_names(overrides)
+    if problems:
+        raise UserError(_sentence(problems))
+    return named
+
+
+def note_on_moved(names: Iterable[str]) -> str | None:
+    """Return a sentence on the earlier names among these, or None where there are none."""
+    moved = [f"{name} is now {MOVED[name]}" for name in dict.fromkeys(names) if name in MOVED]
+    return f"{'; '.join(moved)}. The earlier name still works." if moved else None
 
 
 def sampling_range(name: str) -> tuple[float, float]:
@@ -359,6 +393,25 @@ def _problem(item: ErrorDetails, known: list[str]) -> str:
         rule += " without quotes"
     rule = rule.removeprefix("Input ").removeprefix("Value error, ")
     return f"{name or 'the value'} = {_shown(item['input'])} {rule[0].lower()}{rule[1:]}"
+
+
+def _by_current_names(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return settings by the names of today, and what is wrong where one is given by both names."""
+    named, problems = {}, []
+    for name, value in overrides.items():
+        current = MOVED.get(name, name)
+        if current in named and str(named[current]) != str(value):
+            problems.append(_clash(current, overrides))
+        named[current] = value
+    return named, problems
+
+
+def _clash(current: str, overrides: Mapping[str, Any]) -> str:
+    earlier = next(name for name, now in MOVED.items() if now == current and name in overrides)
+    return (
+        f"{earlier} = {_shown(overrides[earlier])} is now {current}, which is given as {_shown(overrides[current])}; "
+        f"leave out {earlier}"
+    )
 
 
 def _typed(section: str, key: str, value: Any) -> Any:

@@ -77,7 +77,9 @@ class TrainedModel:
         self.name, self.folder = folder.name, folder.path
         self.device, self.device_reason = str(choice.device), choice.reason
         with torch.device("meta"):  # no first weights are drawn, only to be replaced
-            self.network = LanguageModel(config.settings.model, config.vocabulary_size)
+            self.network = LanguageModel(
+                config.settings.model, config.vocabulary_size, regularization=config.settings.regularization
+            )
         self.network.load_state_dict(stored.tensors, assign=True)
         self.network.to(choice.device)
 
@@ -216,7 +218,7 @@ class TrainedModel:
             "embedding_size": model.embedding_size,
             "hidden_size": model.hidden_size,
             "layers": model.layers,
-            "dropout": model.dropout,
+            "dropout": self.settings.regularization.dropout,
             "preset": self.config.preset,
             "best_step": self.best.step,
             "steps": max((e["step"] for e in metrics.entries), default=self.best.step),

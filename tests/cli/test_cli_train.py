@@ -109,7 +109,7 @@ def test_impossible_settings_are_all_in_one_message(cli, story, tmp_path):
     bad = ["--steps", 0, "--minutes", "nan", "--seed", -1, "--set", "model.hidden_size=-3", "--set", "training.windw=3"]
     done = cli("train", story, *bad, "--out", tmp_path / "run")
     assert (done.status, done.out) == (2, "")
-    for words in ("training.steps = 0", "training.minutes = nan", "training.seed = -1", "model.hidden_size = '-3'"):
+    for words in ("training.steps = 0", "training.minutes = NaN", "training.seed = -1", "model.hidden_size = '-3'"):
         assert words in done.err
     assert "did you mean training.window" in done.err
     assert not (tmp_path / "run").exists()
@@ -152,6 +152,35 @@ def test_a_settings_file_may_be_a_pipe_and_is_read_to_a_bound(cli, story, tmp_pa
     os.close(reading)
 
 
+def test_earlier_names_of_settings_work_and_are_noted_once(cli, story, tmp_path):
+    (tmp_path / "my.toml").write_text("[model]\ndropout = 0.3\n[training]\nweight_decay = 0.01\n")
+    given = [*SMALL, "--steps", 2, "--config", tmp_path / "my.toml"]
+    over = ["--set", "regularization.dropout=0.4", "--set", "model.dropout_kind=locked"]
+    done = cli("train", story, *given, *over, "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    kept = load(tmp_path / "run").settings.regularization
+    assert (kept.dropout, kept.dropout_kind, kept.weight_decay) == (0.4, "locked", 0.01)
+    for earlier, now in (
+        ("model.dropout", "regularization.dropout"),
+        ("model.dropout_kind", "regularization.dropout_kind"),
+        ("training.weight_decay", "regularization.weight_decay"),
+    ):
+        assert done.err.count(f"{earlier} is now {now}") == 1
+    assert done.err.count("earlier name still works") == 1
+    quiet = cli("train", story, *given, "--out", tmp_path / "quiet", "--quiet")
+    assert (quiet.status, quiet.err) == (0, "")
+    assert load(tmp_path / "quiet").settings.regularization.dropout == 0.3
+
+
+def test_both_names_of_a_setting_in_conflict_are_one_sentence(cli, story, tmp_path):
+    both = ["--set", "model.dropout=0.3", "--set", "regularization.dropout=0.5"]
+    done = cli("train", story, *both, "--out", tmp_path / "run")
+    assert (done.status, done.out) == (2, "")
+    assert "model.dropout = '0.3' is now regularization.dropout, which is given as '0.5'" in done.err
+    assert done.err.strip().count("\n") == 0
+    assert not (tmp_path / "run").exists()
+
+
 def test_standard_input_tiny_text_and_list_of_settings(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = cli("train", "-", *SMALL, "--steps", 2, stdin=b"abcde")
@@ -160,6 +189,8 @@ def test_standard_input_tiny_text_and_list_of_settings(cli, tmp_path, monkeypatc
     assert (tmp_path / "runs" / "text" / "model.safetensors").exists()
     listed = cli("train", "--list-settings")
     assert "training.patience = 20" in listed.out
+    assert "regularization.dropout = 0.0" in listed.out
+    assert "model.dropout" not in listed.out
     names = [entry["name"] for entry in json.loads(cli("train", "--list-settings", "--json").out)["settings"]]
     assert "model.hidden_size" in names
 

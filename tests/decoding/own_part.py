@@ -15,8 +15,8 @@ from unrolled.nn import LanguageModel
 class ModelWithOwnPart(LanguageModel):
     """Adds a second linear map of the hidden state to the logits; its weight is the parameter `extra.weight`."""
 
-    def __init__(self, settings, vocabulary_size, generator=None, kernel=None):
-        super().__init__(settings, vocabulary_size, generator, kernel)
+    def __init__(self, settings, vocabulary_size, generator=None, kernel=None, regularization=None):
+        super().__init__(settings, vocabulary_size, generator, kernel, regularization)
         self.extra = nn.Linear(settings.hidden_size, vocabulary_size, bias=False)
         with torch.no_grad():
             self.extra.weight.normal_(generator=generator)

@@ -40,7 +40,7 @@ def without_library(monkeypatch):
 
 @NEEDS_NATIVE
 @pytest.mark.parametrize("kernel", available_kernels().values(), ids=available_kernels())
-@pytest.mark.parametrize("settings", [{}, {"layers": 3, "dropout": 0.5}, {"tying": "tied", "embedding_size": 5}])
+@pytest.mark.parametrize("settings", [{}, {"layers": 3}, {"tying": "tied", "embedding_size": 5}])
 def test_an_ordinary_model_is_decoded_in_c(settings, kernel):
     ordinary = model(**settings)
     ordinary.kernel = kernel
@@ -94,7 +94,7 @@ def with_setting(changed):
 
 
 def without_parameter(changed):
-    changed.output_bias = None
+    changed.output.bias = None
 
 
 def with_many(changed):
@@ -118,7 +118,7 @@ def with_other_class(changed):
         (with_hook, "layers.0 (LSTMLayer)"),
         (with_own_kernel, "kernel (Kernel)"),
         (with_setting, "model.cell_limit"),
-        (without_parameter, "output_bias"),
+        (without_parameter, "output.bias"),
         (with_many, "extra.0, extra.1, extra.2, extra.3, extra.4 and 3 more"),
         (with_other_class, "Other"),
     ],

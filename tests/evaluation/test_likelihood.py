@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from unrolled.config import ModelSettings
+from unrolled.config import ModelSettings, RegularizationSettings
 from unrolled.evaluation import Likelihood, evaluate, likelihood, surprisals_nats
 from unrolled.nn import LanguageModel
 from unrolled.units import nats_from_bits
@@ -18,8 +18,9 @@ V, E, H, START = 13, 4, 6, 5
 
 
 def random_model(layers: int = 2, dropout: float = 0.0) -> LanguageModel:
-    settings = ModelSettings(embedding_size=E, hidden_size=H, layers=layers, dropout=dropout)
-    model = LanguageModel(settings, V, torch.Generator().manual_seed(1)).double()
+    settings = ModelSettings(embedding_size=E, hidden_size=H, layers=layers)
+    drops = RegularizationSettings(dropout=dropout)
+    model = LanguageModel(settings, V, torch.Generator().manual_seed(1), regularization=drops).double()
     with torch.no_grad():
         for parameter in model.parameters():  # far from uniform predictions
             parameter.mul_(2).add_(0.1)
@@ -45,7 +46,7 @@ def surprisals_one_by_one(model: LanguageModel, ids: np.ndarray) -> list[float]:
         for k, cell in enumerate(cells):
             states[k] = cell(x, states[k])
             x = states[k][0]
-        scores = (x @ model.output_weight.t() + model.output_bias)[0].tolist()
+        scores = (x @ model.output_matrix.t() + model.output_bias)[0].tolist()
         surprisals.append(math.log(math.fsum(math.exp(score) for score in scores)) - scores[token])
         before = token
     return surprisals

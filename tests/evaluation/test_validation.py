@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled.config import ModelSettings
+from unrolled.config import ModelSettings, RegularizationSettings
 from unrolled.evaluation import evaluate, validation, validation_loss_nats
 from unrolled.nn import LanguageModel
 
@@ -17,8 +17,9 @@ LENGTHS = [1, 2, 255, 256, 257, 511, 512, 513, 1000, 16_383, 16_385, 40_001]
 
 
 def random_model(hidden_size: int = 5, dropout: float = 0.0) -> LanguageModel:
-    settings = ModelSettings(embedding_size=4, hidden_size=hidden_size, dropout=dropout)
-    return LanguageModel(settings, V, torch.Generator().manual_seed(1)).double()
+    settings = ModelSettings(embedding_size=4, hidden_size=hidden_size)
+    drops = RegularizationSettings(dropout=dropout)
+    return LanguageModel(settings, V, torch.Generator().manual_seed(1), regularization=drops).double()
 
 
 def model_of_the_last_token() -> LanguageModel:
@@ -27,7 +28,7 @@ def model_of_the_last_token() -> LanguageModel:
     with torch.no_grad():
         model.layers[0].w_hh.zero_()
         model.layers[0].bias[5:10] = -1e9  # the forget gate stays shut
-        model.output_weight.mul_(20)
+        model.output_matrix.mul_(20)
     return model
 
 

@@ -114,7 +114,7 @@ def test_units_of_padding_never_learn(tmp_path):
     loss.backward()
     gates = network.layers[1].w_hh.grad.view(13, 4, 13)
     assert gates[:6, :, :6].abs().sum() > 0
-    assert gates[6:].abs().sum() == gates[:, :, 6:].abs().sum() == network.output_weight.grad[:, 6:].abs().sum() == 0
+    assert gates[6:].abs().sum() == gates[:, :, 6:].abs().sum() == network.output_matrix.grad[:, 6:].abs().sum() == 0
 
 
 def test_the_raw_weights_of_weight_dropout_are_the_ones_that_count(tmp_path):

@@ -6,16 +6,20 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from unrolled.config import ModelSettings
+from unrolled.config import ModelSettings, RegularizationSettings
 from unrolled.nn import LanguageModel
+from unrolled.nn.dropout import Dropout
 
 B, T, V, RATE = 5, 60, 11, 0.3
 
 
-def model(layers: int = 1, dropout: float = RATE, **settings) -> LanguageModel:
-    settings = ModelSettings(embedding_size=4, hidden_size=7, layers=layers, dropout=dropout, **settings)
-    return LanguageModel(settings, V, torch.Generator().manual_seed(1)).double()
+def model(layers: int = 1, dropout: float = RATE, **drops) -> LanguageModel:
+    settings = ModelSettings(embedding_size=4, hidden_size=7, layers=layers)
+    drops = RegularizationSettings(dropout=dropout, **drops)
+    return LanguageModel(settings, V, torch.Generator().manual_seed(1), regularization=drops).double()
 
 
 def ids() -> torch.Tensor:
@@ -83,7 +87,7 @@ def test_no_gradient_flows_through_what_was_dropped():
 
 def test_the_last_layer_may_have_a_rate_of_its_own():
     for two in (model(layers=2, output_dropout=0.0), model(layers=2, dropout=0.0, output_dropout=RATE)):
-        one, last = two.settings.dropout, two.settings.output_dropout
+        one, last = two.regularization.dropout, two.regularization.output_dropout
         h, state = two.hidden(ids(), generator=generator())
         plain = two.hidden(ids())[1]
         assert (h == 0).any() == (last > 0)
@@ -100,18 +104,23 @@ def test_a_locked_mask_is_one_for_all_steps_of_a_row_and_differs_between_rows():
 
 
 @pytest.mark.parametrize("kind", ["elementwise", "locked"])
-def test_embeddings_are_dropped_where_a_token_stands_and_not_for_all_of_its_kind(kind):
-    drops = model(dropout=0.0, input_dropout=RATE, dropout_kind=kind)
-    same = torch.full((T, B), 3)  # one token everywhere: a table would give every place the same mask
-    seen = []
-    project = drops.layers[0].project
-    drops.layers[0].project = lambda x: seen.append(x) or project(x)
-    drops.hidden(same, generator=generator())
-    embedding = drops.embedding[3]
-    zero = seen[0] == 0
-    torch.testing.assert_close(seen[0][~zero], (embedding / (1 - RATE)).expand(T, B, 4)[~zero])
-    assert not torch.equal(zero[0, 0], zero[0, 1])
-    assert torch.equal(zero[0], zero[1]) == (kind == "locked")
+@given(rate=st.floats(0.01, 0.97), seed=st.integers(0, 2**31))
+def test_the_fraction_that_is_kept_and_its_scale_follow_the_rate(kind, rate, seed):
+    x = torch.randn(60, 50, 7, dtype=torch.float64, generator=generator())
+    dropped = Dropout(rate, kind).apply(x, generator(seed))
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], x[kept] / (1 - rate), rtol=1e-6, atol=0)
+    masks = kept if kind == "elementwise" else kept[:1]
+    deviations = math.sqrt(rate * (1 - rate) / masks.numel())
+    assert masks.double().mean().item() == pytest.approx(1 - rate, abs=7 * deviations + 1 / masks.numel())
+    assert kind == "elementwise" or torch.equal(kept, masks.expand_as(kept))
+
+
+@given(rate=st.floats(0, 0.97), kind=st.sampled_from(["elementwise", "locked"]))
+def test_without_a_generator_or_a_rate_activations_are_the_same_tensor(rate, kind):
+    x = torch.ones(4, 3, 2)
+    assert Dropout(rate, kind).apply(x, None) is x
+    assert Dropout(0.0, kind).apply(x, generator()) is x
 
 
 def test_embeddings_are_whole_without_a_generator():

@@ -9,6 +9,7 @@ import torch
 
 from unrolled.kernels import FusedKernel, ReferenceKernel
 from unrolled.nn import LSTMLayer
+from unrolled.nn.dropout import Dropout
 
 T, B, I, H, V = 12, 3, 4, 5, 7
 
@@ -82,3 +83,17 @@ def test_orthogonal_recurrent_weights_keep_every_length_gate_by_gate():
     assert torch.equal(layer.w_ih, glorot.w_ih)  # 40 by 64 is no rotation
     first, second = layer.w_hh.detach()[:, :64], layer.w_hh.detach()[:, 64:128]
     assert not torch.equal(first, second)
+
+
+def test_a_layer_drops_what_it_hands_up_and_nothing_of_its_state():
+    layer, kernel = random_layer(), FusedKernel()
+    x = torch.randn(T, B, I, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    h0, c0 = torch.randn(2, B, H, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    whole = layer(layer.project(x), h0, c0, kernel)
+    dropout, draws = Dropout(0.4, "locked"), torch.Generator().manual_seed(8)
+    dropped = layer(layer.project(x), h0, c0, kernel, dropout, draws)
+    assert torch.equal(dropped[0], dropout.apply(whole[0], torch.Generator().manual_seed(8)))
+    assert (dropped[0] == 0).any()
+    assert torch.equal(torch.stack(dropped[1:]), torch.stack(whole[1:]))
+    evaluated = layer(layer.project(x), h0, c0, kernel, dropout)
+    assert torch.equal(evaluated[0], whole[0])

@@ -11,7 +11,7 @@ from torch import nn
 from unrolled.config import ModelSettings
 from unrolled.kernels import FusedKernel, ReferenceKernel
 from unrolled.nn import LanguageModel, State
-from unrolled.nn.model import WHOLE
+from unrolled.nn.model import SAVED_NAMES
 
 B, T, E, H = 3, 8, 5, 6
 SMALL, LARGE = 11, 29  # vocabularies below and above the 24 tokens of a batch
@@ -26,7 +26,7 @@ class TorchModel(nn.Module):
         self.embedding = nn.Embedding(V, settings.embedding_size)
         self.lstm = nn.LSTM(settings.embedding_size, settings.hidden_size, settings.layers, batch_first=True)
         self.output = nn.Linear(settings.hidden_size, V)
-        self.double().load_state_dict(self.named(dict(ours.named_parameters())))
+        self.double().load_state_dict(self.named(ours.state_dict()))
 
     @staticmethod
     def named(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -43,6 +43,10 @@ class TorchModel(nn.Module):
     def forward(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         h, after = self.lstm(self.embedding(ids), tuple(state))
         return self.output(h), State(*after)
+
+
+def saved_name(name: str) -> str:
+    return SAVED_NAMES.get(name, name)
 
 
 def random_model(vocabulary: int = SMALL, layers: int = 1, kernel=None, **settings) -> LanguageModel:
@@ -84,7 +88,7 @@ def test_logits_state_loss_and_all_gradients_equal_a_model_of_torch(vocabulary, 
     assert_same((loss, *after_loss), (expected_loss, *expected_after))
     loss.backward()
     expected_loss.backward()
-    gradients = TorchModel.named({name: parameter.grad for name, parameter in model.named_parameters()})
+    gradients = TorchModel.named({saved_name(name): p.grad for name, p in model.named_parameters()})
     for name, parameter in theirs.named_parameters():
         if "bias_hh" not in name:
             torch.testing.assert_close(gradients[name], parameter.grad, rtol=0, atol=1e-10)
@@ -103,43 +107,6 @@ def test_tied_weights_are_embedding_and_output_layer_at_once_and_get_the_gradien
     expected.backward()
     both = theirs.embedding.weight.grad + theirs.output.weight.grad
     torch.testing.assert_close(model.embedding.grad, both, rtol=0, atol=1e-10)
-
-
-class Watching(FusedKernel):
-    """Keeps what the first layer was given."""
-
-    def run(self, inputs, *others):
-        self.inputs = inputs
-        return super().run(inputs, *others)
-
-
-@pytest.mark.parametrize("vocabulary", [SMALL, LARGE])
-def test_each_distinct_token_of_a_batch_is_multiplied_once(vocabulary):
-    kernel = Watching()
-    model, ids = random_model(vocabulary, kernel=kernel), random_ids(vocabulary)
-    ids[ids == 7] = 3  # so that there is one that is missing in the middle
-    model(ids)
-    table, looked_up = kernel.inputs.tabulated().table, kernel.inputs.ids
-    assert looked_up.shape == (T, B)
-    assert len(table) == len(set(ids.flatten().tolist())) < vocabulary
-    expected = model.embedding[ids.t()] @ model.layers[0].w_ih + model.layers[0].bias
-    torch.testing.assert_close(table[looked_up], expected, rtol=0, atol=1e-12)
-
-
-def test_a_vocabulary_that_is_small_beside_the_batch_is_multiplied_whole():
-    kernel = Watching()
-    for vocabulary, expected in ((SMALL, SMALL), (SMALL + 1, 2)):
-        model = random_model(vocabulary, kernel=kernel)
-        model(torch.arange(2).repeat(WHOLE * SMALL // 2).view(SMALL, WHOLE))
-        assert len(kernel.inputs.embedding) == expected
-
-
-def test_dropout_of_the_input_differs_wherever_a_token_occurs():
-    kernel = Watching()
-    model = random_model(kernel=kernel, input_dropout=0.5)
-    model(torch.zeros(B, T, dtype=torch.int64), generator=torch.Generator().manual_seed(1))
-    assert kernel.inputs.x.shape == (T, B, E)
-    assert len(kernel.inputs.x.flatten(0, 1).unique(dim=0)) > 2
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -201,6 +168,36 @@ def test_the_shapes_are_those_of_the_weights(settings):
     model = random_model(**settings)
     shapes = LanguageModel.shapes(model.settings, SMALL)
     assert shapes == {name: weight.shape for name, weight in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("tying", ["separate", "tied"])
+def test_weights_keep_the_names_and_the_order_of_the_first_format(tying):
+    model = random_model(layers=2, embedding_size=H, tying=tying)
+    ends = ["embedding", *(["output_weight"] if tying == "separate" else []), "output_bias"]
+    names = [*ends, *(f"layers.{k}.{name}" for k in range(2) for name in ("w_ih", "w_hh", "bias"))]
+    assert model.state_dict().keys() == set(names)
+    # a checkpoint's optimiser knows the parameters by their place in this order alone
+    assert [saved_name(name) for name, _ in model.named_parameters()] == names
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_weights_that_are_saved_inside_a_wrapper_are_loaded_again(assign):
+    wrapped, other = nn.ModuleDict({"m": random_model(layers=2)}), nn.ModuleDict({"m": random_model(layers=2)})
+    with torch.no_grad():
+        other["m"].embedding.zero_()
+        other["m"].output_matrix.zero_()
+    saved = wrapped.state_dict()
+    assert {"m.embedding", "m.output_weight", "m.output_bias"} < saved.keys()
+    other.load_state_dict(saved, assign=assign)
+    assert_same((other["m"](random_ids(SMALL))[0],), (wrapped["m"](random_ids(SMALL))[0],), atol=0)
+
+
+def test_weights_that_are_missing_or_unknown_are_refused():
+    model = random_model()
+    for changed in ({}, {"more": torch.ones(2)}):
+        weights = {name: tensor for name, tensor in model.state_dict().items() if name != "output_bias"}
+        with pytest.raises(RuntimeError, match=r"output\.bias"):
+            model.load_state_dict({**weights, **changed})
 
 
 def test_shapes_of_a_model_of_terabytes_cost_nothing():

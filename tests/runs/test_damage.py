@@ -123,7 +123,7 @@ DAMAGES = {
     "hidden size text": (setting("model", "hidden_size", "many"), "model.hidden_size"),
     "hidden size missing": (edit_config(lambda v: v["model"].pop("hidden_size")), "disagrees with config.json"),
     "layers allowed but wrong": (setting("model", "layers", 64), "is missing"),
-    "dropout NaN": (setting("model", "dropout", float("nan")), "model.dropout"),
+    "dropout NaN": (setting("regularization", "dropout", float("nan")), "regularization.dropout"),
     "setting unknown": (setting("model", "hiden_size", 3), "did you mean model.hidden_size"),
     "section a list": (top("model", []), "model"),
     "vocabulary size wrong": (top("vocabulary_size", 7), "not the one that this model was trained with"),

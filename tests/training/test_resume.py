@@ -14,7 +14,7 @@ from unrolled.errors import UserError
 from unrolled.kernels import available_kernels, select_kernel, store_choice
 from unrolled.training import Note, Started, Stepped, resume
 
-DEEP = {"model.layers": 2, "model.dropout": 0.2}
+DEEP = {"model.layers": 2, "regularization.dropout": 0.2}
 TRAIN_AND_DIE = """
 import json, os, signal, sys
 from unrolled.training import Stepped, train

@@ -1,4 +1,4 @@
-"""Beginning a run: from other weights, from tiny texts, with a disk that fills up."""
+"""Beginning a run: from tiny texts, from standard input, with a disk that fills up."""
 
 import errno
 import io
@@ -10,7 +10,6 @@ import signal
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from tests.conftest import TINY
 from unrolled import load
@@ -45,50 +44,6 @@ def test_a_tiny_text_trains_with_a_note_and_can_be_used(train_tiny, tmp_path, si
     assert "expect memorisation" in notes(seen)
     assert finished.best["step"] == 3
     assert len(load(tmp_path / "run").generate("a", seed=1, max_tokens=5).samples[0].text) == 5
-
-
-def test_fine_tuning_starts_from_the_same_weights_vocabulary_and_architecture(train_tiny, tmp_path):
-    train_tiny("base", {"model.layers": 2})
-    other = tmp_path / "other.txt"
-    other.write_text("On day 7 the fox met a robot! It said: zzz\u00df. " * 20, "utf-8")
-    seen, base = [], load(tmp_path / "base")
-    settings = {"training.learning_rate": 1e-12, "training.warmup_steps": 10**9}
-    # of the architecture only what was asked for counts: `model.hidden_size` of the tiny settings is the same there
-    train_tiny("tuned", settings, sources=other, init_from=tmp_path / "base", listener=seen.append)
-    tuned = load(tmp_path / "tuned")
-    assert tuned.tokenizer.fingerprint == base.tokenizer.fingerprint
-    assert tuned.settings.model == base.settings.model
-    for name, tensor in load_file(tmp_path / "tuned" / "model.safetensors").items():
-        torch.testing.assert_close(tensor, load_file(tmp_path / "base" / "model.safetensors")[name], rtol=0, atol=1e-9)
-    assert "characters that the vocabulary does not know" in notes(seen)
-    assert "\u00df (U+00DF)" in notes(seen)
-    assert tuned.info()["fine_tuned_from"] == base.info()["weights_sha256"]
-    assert base.info()["weights_sha256"] in (tmp_path / "tuned" / "README.md").read_text("utf-8")
-
-
-def test_fine_tuning_with_another_architecture_is_refused_before_anything_is_written(train_tiny, run, tmp_path):
-    with pytest.raises(UserError, match=r"hidden_size is 9 there.*layers is 1 there"):
-        train_tiny("tuned", {"model.hidden_size": 10, "model.layers": 3}, init_from=run)
-    with pytest.raises(UserError, match="There is no run"):
-        train_tiny("tuned", init_from=tmp_path / "nowhere")
-    assert not (tmp_path / "tuned").exists()
-
-
-def test_a_fine_tuned_run_resumes_exactly_also_without_the_cache(train_tiny, run, results, tmp_path, monkeypatch):
-    train_tiny("whole", init_from=run)
-    train_tiny("stopped", init_from=run, listener=stop_at(11, []))
-    shutil.rmtree(run)
-    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "another-cache"))
-    resume(tmp_path / "stopped")
-    assert results("stopped").metrics == results("whole").metrics
-    for name, tensor in results("whole").checkpoint.items():
-        assert torch.equal(results("stopped").checkpoint[name], tensor)
-
-
-def test_fine_tuning_may_replace_the_run_that_it_starts_from(train_tiny, run):
-    before = load(run).info()["weights_sha256"]
-    train_tiny(run, init_from=run, force=True)
-    assert load(run).info()["fine_tuned_from"] == before
 
 
 def test_a_bad_source_or_device_leaves_the_run_that_force_would_replace(train_tiny, run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_js
             sources,
             out or _free_name(sources[0]),
             preset=options["preset"],
-            settings=_settings(options),
+            settings=_settings(options, listener),
             valid=options["valid"],
             init_from=options["init_from"],
             force=options["force"],
@@ -85,24 +86,40 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
     return print_finished(finished, as_json)
 
 
-def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the dotted settings of --config, --set and the options that stand for one, the last over the first."""
-    settings = {} if options["config"] is None else _from_file(Path(options["config"]))
-    problems = [text for text in options["overrides"] if "=" not in text]
+def _settings(options: dict[str, Any], listener: Callable[[Any], None]) -> dict[str, Any]:
+    """Return the dotted settings of --config, --set and the options that stand for one, the last over the first.
+
+    Earlier names become those of today in each of them, so that `--set` goes over a file by either name; the listener
+    is told which names those were.
+    """
+    from unrolled.config import by_current_names, note_on_moved
+    from unrolled.training import Note
+
+    in_file = {} if options["config"] is None else _from_file(Path(options["config"]))
+    layers = [in_file, _from_overrides(options["overrides"]), _from_options(options)]
+    settings = {name: value for layer in layers for name, value in by_current_names(layer).items()}
+    if (note := note_on_moved(name for layer in layers for name in layer)) is not None:
+        listener(Note(note))
+    return settings
+
+
+def _from_overrides(overrides: tuple[str, ...]) -> dict[str, str]:
+    problems = [text for text in overrides if "=" not in text]
     if problems:
         raise UserError(f"--set takes NAME=VALUE, such as --set model.hidden_size=512, and not {problems[0]!r}.")
-    settings.update(text.split("=", 1) for text in options["overrides"])
-    for name, setting in (
+    return dict(text.split("=", 1) for text in overrides)
+
+
+def _from_options(options: dict[str, Any]) -> dict[str, Any]:
+    names = (
         ("minutes", "training.minutes"),
         ("steps", "training.steps"),
         ("device", "training.device"),
         ("kernel", "training.kernel"),
         ("seed", "training.seed"),
         ("encoding_errors", "data.encoding_errors"),
-    ):
-        if options[name] is not None:
-            settings[setting] = options[name]
-    return settings
+    )
+    return {setting: options[name] for name, setting in names if options[name] is not None}
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 
 from unrolled.decoding.decoder import Support
 from unrolled.kernels import available_kernels
-from unrolled.nn import LanguageModel, LSTMLayer
+from unrolled.nn import LanguageModel, LSTMLayer, SeparateOutput, TiedOutput, TokenEmbedding
 
 Layer = tuple[np.ndarray, np.ndarray, np.ndarray]  # w_ih (I, 4H), w_hh (H, 4H), bias (4H,)
 
-KNOWN_SETTINGS = {
-    *("embedding_size", "hidden_size", "layers", "tying"),
-    *("input_dropout", "dropout", "output_dropout", "dropout_kind", "initialization"),  # of no effect when decoding
-}
+KNOWN_SETTINGS = {"embedding_size", "hidden_size", "layers", "tying", "initialization"}
+OUTPUT_LAYERS = {"separate": SeparateOutput, "tied": TiedOutput}
 MOST_NAMES = 5  # unknown parts in a message
 
 
@@ -86,7 +84,7 @@ def check_shapes(
 
 def _unknown_tensors(model: LanguageModel) -> list[str]:
     """Return the parameters and buffers that should not be there, and the known ones that are missing."""
-    known = {"embedding", "output_bias"} | ({"output_weight"} if model.settings.tying == "separate" else set())
+    known = {"embed.weight", "output.bias"} | ({"output.weight"} if model.settings.tying == "separate" else set())
     known |= {f"layers.{k}.{name}" for k in range(model.settings.layers) for name in ("w_ih", "w_hh", "bias")}
     tensors = model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
     found = {name for named in tensors for name, _ in named}
@@ -95,7 +93,8 @@ def _unknown_tensors(model: LanguageModel) -> list[str]:
 
 def _unknown_code(model: LanguageModel) -> list[str]:
     """Return the modules of a class of their own, those whose methods or hooks are their own, and an own kernel."""
-    classes = {"": LanguageModel, "layers": nn.ModuleList}
+    output = OUTPUT_LAYERS.get(model.settings.tying)
+    classes = {"": LanguageModel, "embed": TokenEmbedding, "output": output, "layers": nn.ModuleList}
     classes |= {f"layers.{k}": LSTMLayer for k in range(model.settings.layers)}
     changed = [
         f"{name} ({type(module).__name__})" if name else type(module).__name__

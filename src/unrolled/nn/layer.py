@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unrolled.kernels import Dense, Embedded, Kernel, KernelInput
 from unrolled.kernels.contract import split_gates
+from unrolled.nn.dropout import NO_DROPOUT, Dropout
 
 FORGET_BIAS = 1.0  # starts by remembering (Gers et al. 2000; Jozefowicz et al. 2015)
 
@@ -53,9 +54,31 @@ class LSTMLayer(nn.Module):
         """Return the pre-activations of embedded tokens, for a table of them: embedding (V, I), ids (T, B)."""
         return Embedded(embedding, ids, self.w_ih, self.bias)
 
-    def forward(self, inputs: KernelInput, h: Tensor, c: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the layer; see `Kernel.run` for the shapes."""
-        return kernel.run(inputs, self.w_hh, h, c)
+    def forward(
+        self,
+        inputs: KernelInput,
+        h: Tensor,
+        c: Tensor,
+        kernel: Kernel,
+        dropout: Dropout = NO_DROPOUT,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the layer over a sequence.
+
+        Args:
+            inputs: from `project` or `tabulate`.
+            h: hidden state before the first step, (B, H).
+            c: cell state before the first step, (B, H).
+            kernel: computes the recurrence.
+            dropout: of what the layer hands up; the recurrence itself sees every number.
+            generator: source of all random masks in the layer; nothing is dropped when none is given.
+
+        Returns:
+            Hidden states (T, B, H), some dropped, and the state after the last step: hidden and cell state, (B, H)
+            each.
+        """
+        outputs, h, c = kernel.run(inputs, self.w_hh, h, c)
+        return dropout.apply(outputs, generator), h, c
 
 
 def initialize(weight: Tensor, initialization: str, generator: torch.Generator | None) -> Tensor:

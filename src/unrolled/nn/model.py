@@ -1,4 +1,4 @@
-"""The language model: embedding, LSTM layers, a linear output layer.
+"""The language model: an embedding, LSTM layers, an output layer.
 
     x_t = embedding[token_t]     h_t = LSTM layers(x_t, state)     logits_t = h_t W_out^T + b_out
     p(token_{t+1} | tokens up to t) = softmax(logits_t)
@@ -8,20 +8,21 @@ B: rows, T: steps, V: vocabulary, E: embedding size, H: hidden size, L: layers. 
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from unrolled.config import ModelSettings
-from unrolled.kernels import Kernel, KernelInput, select_kernel
-from unrolled.nn.dropout import drop
+from unrolled.config import ModelSettings, RegularizationSettings
+from unrolled.kernels import Kernel, select_kernel
+from unrolled.nn.dropout import Dropout
+from unrolled.nn.embedding import TokenEmbedding
 from unrolled.nn.layer import LSTMLayer
+from unrolled.nn.output import make_output_layer
 from unrolled.nn.state import State
 
-TIED_BOUND = 0.1
-WHOLE = 16  # times as many tokens in a batch as in the vocabulary: looking for the distinct ones would gain nothing
+# Names in a run's files since its first format, where the weights of embedding and output layer stood by themselves.
+SAVED_NAMES = {"embed.weight": "embedding", "output.weight": "output_weight", "output.bias": "output_bias"}
 
 
 class LanguageModel(nn.Module):
@@ -32,6 +33,7 @@ class LanguageModel(nn.Module):
         vocabulary_size: number of tokens, V.
         generator: source of the initial weights.
         kernel: implementation of the recurrence; the fastest one when none is given.
+        regularization: what is dropped where a generator of masks is given; nothing when none is given.
     """
 
     def __init__(
@@ -40,25 +42,21 @@ class LanguageModel(nn.Module):
         vocabulary_size: int,
         generator: torch.Generator | None = None,
         kernel: Kernel | None = None,
+        regularization: RegularizationSettings | None = None,
     ):
         super().__init__()
         E, H = settings.embedding_size, settings.hidden_size
         self.settings = settings
+        self.regularization = RegularizationSettings() if regularization is None else regularization
         self.vocabulary_size = vocabulary_size
         self.kernel = select_kernel().kernel if kernel is None else kernel
-        self.embedding = nn.Parameter(torch.empty(vocabulary_size, E).normal_(generator=generator))
-        self.layers = nn.ModuleList(
+        embed = TokenEmbedding(vocabulary_size, E, generator)
+        layers = nn.ModuleList(
             LSTMLayer(E if k == 0 else H, H, generator, settings.initialization) for k in range(settings.layers)
         )
-        if settings.tying == "tied":
-            # The rows are output weights too (Press and Wolf 2017), and those begin small.
-            nn.init.uniform_(self.embedding, -TIED_BOUND, TIED_BOUND, generator=generator)
-        else:
-            bound = 1 / math.sqrt(H)
-            self.output_weight = nn.Parameter(
-                torch.empty(vocabulary_size, H).uniform_(-bound, bound, generator=generator)
-            )
-        self.output_bias = nn.Parameter(torch.zeros(vocabulary_size))
+        output = make_output_layer(settings, embed, generator)
+        # In the order of a checkpoint's optimiser, which numbers the parameters; they are drawn in the order above.
+        self.embed, self.output, self.layers = embed, output, layers
 
     @staticmethod
     def shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, torch.Size]:
@@ -94,20 +92,29 @@ class LanguageModel(nn.Module):
         after: list[tuple[Tensor, Tensor]] = []
         below = ids  # what a layer reads: tokens, then hidden states (T, B, H)
         for k, layer in enumerate(self.layers):
-            inputs = layer.project(below) if k else self._first_inputs(below, generator)
-            h, h_last, c_last = layer(inputs, state.h[k], state.c[k], self.kernel)
-            after.append((h_last, c_last))
-            below = drop(h, self._dropout_after(k), self.settings.dropout_kind, generator)
+            inputs = layer.project(below) if k else self.embed(below, layer, self._dropout_of_input(), generator)
+            below, h, c = layer(inputs, state.h[k], state.c[k], self.kernel, self._dropout_after(k), generator)
+            after.append((h, c))
         return below, State.stack(after)
+
+    @property
+    def embedding(self) -> Tensor:
+        """The embedding's weights, (V, E)."""
+        return self.embed.weight
 
     @property
     def output_matrix(self) -> Tensor:
         """The weights of the output layer, (V, H): the embedding where the two are tied."""
-        return self.embedding if self.settings.tying == "tied" else self.output_weight
+        return self.output.matrix(self.embedding)
+
+    @property
+    def output_bias(self) -> Tensor:
+        """The bias of the output layer, (V,)."""
+        return self.output.bias
 
     def logits(self, h: Tensor) -> Tensor:
         """Return the logits (..., V) of hidden states (..., H)."""
-        return functional.linear(h, self.output_matrix, self.output_bias)
+        return self.output.logits(h, self.embedding)
 
     def loss_nats(
         self,
@@ -122,28 +129,33 @@ class LanguageModel(nn.Module):
         The sum is multiplied by `share`, what a nat counts: 1 / (B T) makes it the mean.
         """
         h, state = self.hidden(inputs.t(), state, generator)
-        end = self.output_matrix, self.output_bias, targets.t().flatten()
-        return self.kernel.summed_cross_entropy(h.flatten(0, 1), *end, share), state
+        h, targets = h.flatten(0, 1), targets.t().flatten()
+        return self.output.summed_cross_entropy(h, targets, self.embedding, self.kernel, share), state
 
     def parameter_count(self) -> int:
         """Return the number of trained numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _first_inputs(self, ids: Tensor, generator: torch.Generator | None) -> KernelInput:
-        """Embed every distinct token once, for a table: text repeats its words, so often that is half of the product.
+    def state_dict(self, *arguments: Any, prefix: str = "", **options: Any) -> dict[str, Any]:
+        """Return the weights by the names that they have in a run's files."""
+        tensors = super().state_dict(*arguments, prefix=prefix, **options)
+        for name, saved in SAVED_NAMES.items():
+            if prefix + name in tensors:
+                tensors[prefix + saved] = tensors.pop(prefix + name)
+        return tensors
 
-        Dropout of the input differs wherever a token occurs, and a table has one row for all of them.
-        """
-        first, rate = self.layers[0], self.settings.input_dropout
-        if generator is not None and rate > 0:
-            embedded = functional.embedding(ids, self.embedding)
-            return first.project(drop(embedded, rate, self.settings.dropout_kind, generator))
-        if WHOLE * self.vocabulary_size <= ids.numel():
-            return first.tabulate(self.embedding, ids)
-        distinct, places = ids.unique(return_inverse=True)
-        return first.tabulate(functional.embedding(distinct, self.embedding), places)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Read the names that `state_dict` gives; PyTorch calls this before it loads the parts of the model."""
+        for name, saved in SAVED_NAMES.items():
+            if prefix + saved in state_dict:
+                state_dict[prefix + name] = state_dict.pop(prefix + saved)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
-    def _dropout_after(self, layer: int) -> float:
-        settings = self.settings
+    def _dropout_of_input(self) -> Dropout:
+        return Dropout(self.regularization.input_dropout, self.regularization.dropout_kind)
+
+    def _dropout_after(self, layer: int) -> Dropout:
+        chosen = self.regularization
         is_last = layer == len(self.layers) - 1
-        return settings.output_dropout if is_last and settings.output_dropout is not None else settings.dropout
+        own = chosen.output_dropout if is_last else None
+        return Dropout(chosen.dropout if own is None else own, chosen.dropout_kind)

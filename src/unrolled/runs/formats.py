@@ -19,7 +19,22 @@ def first_format(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-UPGRADES: tuple[Upgrade, ...] = (first_format,)
+def section_regularization(config: dict[str, Any]) -> dict[str, Any]:
+    """Version 2: dropouts and weight decay have left `model` and `training` for a section `regularization`."""
+    sections = {
+        "model": ("input_dropout", "dropout", "output_dropout", "dropout_kind"),
+        "training": ("weight_decay",),
+    }
+    regularization: dict[str, Any] = {}
+    for section, names in sections.items():
+        values = config.get(section)
+        if isinstance(values, dict):  # where it is not, validation says so
+            regularization |= {name: values[name] for name in names if name in values}
+            config = {**config, section: {name: value for name, value in values.items() if name not in names}}
+    return {**config, "regularization": regularization}
+
+
+UPGRADES: tuple[Upgrade, ...] = (first_format, section_regularization)
 FORMAT_VERSION = len(UPGRADES)
 
 

@@ -1,6 +1,7 @@
 """Training: from a text to a run directory, and on from where a run stopped.
 
-`start` assembles a run, `resuming` goes on with one, `trainer` is the loop, `events` is what it tells.
+`start` assembles a run, `fine_tuning` says what it takes from another one, `resuming` continues one, `trainer` is the
+loop, `events` is what it tells.
 """
 
 from unrolled.training.events import (

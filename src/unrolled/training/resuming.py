@@ -53,6 +53,7 @@ def resume(
     checkpoint = read_checkpoint(folder.checkpoint, _largest_checkpoint_bytes(config))
     read_metrics(folder.metrics)  # a file that cannot be read is found before anything is written
     about = _where_the_text_is(folder, checkpoint)
+    _refuse_another_regularization(folder, config, checkpoint)
     if steps is not None or minutes is not None:
         config, checkpoint = _with_more(config, checkpoint, steps, minutes)
     if device is not None:
@@ -87,6 +88,24 @@ def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, A
             f"{folder.checkpoint} is not the checkpoint of a run; start from the best weights with --init-from."
         )
     return about
+
+
+def _refuse_another_regularization(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint) -> None:
+    """Refuse a configuration that was edited by hand: what follows would not be the run that was begun.
+
+    Checkpoints of the first format do not say how the run was regularized.
+    """
+    begun = checkpoint.counters.get("regularization")
+    now = config.settings.regularization.model_dump()
+    known = begun if isinstance(begun, dict) else {}
+    changed = [name for name in now if name in known and known[name] != now[name]]
+    if not changed:
+        return
+    listed = "; ".join(f"regularization.{name} is {now[name]} and was {known[name]}" for name in changed)
+    raise UserError(
+        f"{folder.config} has changed since the run began ({listed}), so it cannot be resumed exactly; put the old "
+        "values back, or start a new run from its weights with --init-from and --set."
+    )
 
 
 def _with_more(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import math
 import os
@@ -14,9 +13,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from unrolled.config import Settings, make_settings, settings_from_values
+from unrolled.config import Settings, by_current_names, make_settings, note_on_moved
 from unrolled.data import Corpus, RandomWindows, Streams, fit_to_text, prepare_corpus
-from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
 from unrolled.runs import (
     Checkpoint,
@@ -25,29 +23,17 @@ from unrolled.runs import (
     alone_in,
     draw_loss,
     read_metrics,
-    read_weights,
     write_card,
 )
-from unrolled.text import Tokenizer
 from unrolled.training.computing import check_machine, choose_machine
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
+from unrolled.training.fine_tuning import Base, open_base, settings_over_base
 from unrolled.training.memory import keep_freed_memory
 from unrolled.training.trainer import Job, Trainer
 from unrolled.version import __version__
 
 DEFAULT_SOURCE = "builtin:stories"
 DEFAULT_PRESET = "stories-fast"
-
-
-@dataclasses.dataclass(frozen=True)
-class Base:
-    """A run whose weights another one starts from."""
-
-    settings: Settings
-    tokenizer: Tokenizer
-    weights: dict[str, torch.Tensor]
-    sha256: str
-    warnings: Sequence[str] = ()
 
 
 def train(
@@ -70,9 +56,11 @@ def train(
             `builtin:stories`.
         out: the run directory to make.
         preset: named settings; `stories-fast` when none is given.
-        settings: dotted settings over the preset, e.g. `{"model.hidden_size": 512}`.
+        settings: dotted settings over the preset, e.g. `{"model.hidden_size": 512}`; earlier names are accepted, with a
+            note.
         valid: validation text; without it the end of the text validates.
-        init_from: a run whose weights, vocabulary and architecture this one starts from.
+        init_from: a run whose weights, vocabulary and architecture this one starts from; its regularization too, where
+            no preset is named.
         force: replace a run that stands at `out`.
         listener: is told of everything that happens (`unrolled.training.events`).
         command: the command line, for the model card.
@@ -84,11 +72,15 @@ def train(
     Raises:
         UserError: anything that the user can put right.
     """
-    base = None if init_from is None else _open_base(RunFolder(init_from))
+    base = None if init_from is None else open_base(RunFolder(init_from))
     chosen = make_settings(preset or DEFAULT_PRESET, settings)
+    asked = by_current_names(settings or {})
+    notes = [note for note in (note_on_moved(settings or {}),) if note is not None]
     if base is not None:
-        chosen = _with_architecture_of(base, chosen, settings or {})
-        chosen = _with_tokens_of(base, chosen, settings or {}, preset)
+        chosen, of_base = settings_over_base(base, chosen, asked, preset)
+        notes += of_base
+    for note in notes:
+        listener(Note(note))
     folder = RunFolder(out)
     folder.refuse_to_overwrite(force)
     check_machine(chosen)
@@ -99,7 +91,7 @@ def train(
         tokenizer=None if base is None else base.tokenizer,
         stdin=stdin,
     )
-    chosen = _in_steps(chosen, corpus, "training.steps" in (settings or {}))
+    chosen = _in_steps(chosen, corpus, "training.steps" in asked)
     config = _config(chosen, corpus, preset or DEFAULT_PRESET, _texts(sources), command, base)
     about = {
         "sources": [_absolute(source) for source in _texts(sources)],
@@ -131,7 +123,11 @@ def run_job(
         torch.set_num_threads(settings.training.threads)
     keep_freed_memory()
     model = LanguageModel(
-        settings.model, config.vocabulary_size, torch.Generator().manual_seed(settings.training.seed), kernel
+        settings.model,
+        config.vocabulary_size,
+        torch.Generator().manual_seed(settings.training.seed),
+        kernel,
+        settings.regularization,
     )
     if weights is not None:
         model.load_state_dict(weights)
@@ -139,7 +135,7 @@ def run_job(
     batcher, note = _batcher(corpus, settings)
     if note is not None:
         listener(Note(note))
-    about = {**about, **machine.noted()}
+    about = {**about, **machine.noted(), "regularization": settings.regularization.model_dump()}
     _warn_of_other_threads(checkpoint, listener)
     trainer = Trainer(
         Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint
@@ -195,48 +191,6 @@ def _in_steps(chosen: Settings, corpus: Corpus, steps_asked: bool) -> Settings:
     if training.eval_interval == 0:
         changes["eval_interval"] = per_epoch
     return chosen.model_copy(update={"training": training.model_copy(update=changes)})
-
-
-def _open_base(folder: RunFolder) -> Base:
-    config = folder.read_config()
-    tokenizer = folder.read_tokenizer(config)
-    shapes = LanguageModel.shapes(config.settings.model, config.vocabulary_size)
-    stored = read_weights(folder.weights, shapes, config.tokenizer_sha256)
-    return Base(config.settings, tokenizer, stored.tensors, stored.sha256, config.warnings)
-
-
-def _with_architecture_of(base: Base, chosen: Settings, asked: Mapping[str, Any]) -> Settings:
-    """Take the base's architecture; say so where another one was asked for."""
-    fixed = base.settings.model.model_dump()
-    wanted = chosen.model.model_dump()
-    clashes = [
-        f"{name} is {fixed[key]} there"
-        for name, key in ((name, name.partition(".")[2]) for name in asked if name.startswith("model."))
-        if key != "dropout" and wanted[key] != fixed[key]
-    ]
-    if clashes:
-        raise UserError(
-            f"The run to start from has another architecture: {'; '.join(clashes)}. Leave these settings out."
-        )
-    dropout = wanted["dropout"] if "model.dropout" in asked else fixed["dropout"]
-    return chosen.model_copy(update={"model": base.settings.model.model_copy(update={"dropout": dropout})})
-
-
-def _with_tokens_of(base: Base, chosen: Settings, asked: Mapping[str, Any], preset: str | None) -> Settings:
-    """Take the base's kind of tokens, and its way of splitting unless another one was asked for.
-
-    Raises:
-        UserError: another kind of tokens was asked for.
-    """
-    kind = base.tokenizer.kind
-    if "data.tokenizer" in asked and chosen.data.tokenizer != kind:
-        raise UserError(f"The run to start from has a vocabulary of kind {kind}; leave data.tokenizer out.")
-    inherited = {"tokenizer": kind}
-    if preset is None:
-        names = ("split", "valid_fraction", "test_fraction", "split_seed", "speaker_column")
-        inherited |= {name: getattr(base.settings.data, name) for name in names if f"data.{name}" not in asked}
-    values = {**chosen.data.model_dump(), **inherited}
-    return settings_from_values({**chosen.model_dump(), "data": values})
 
 
 def _config(

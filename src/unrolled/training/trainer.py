@@ -110,7 +110,7 @@ class Trainer:
         self.job = job
         self.tell = listener
         self.device = job.model.embedding.device
-        self.optimiser = Optimiser(job.model, job.settings)
+        self.optimiser = Optimiser(job.model, job.settings, job.model.regularization.weight_decay)
         self.dropout = torch.Generator().manual_seed(job.settings.seed + 2)  # of the CPU: any device goes on
         self.at = TrainingState()
         self.guard = LossGuard(job.settings.spike_factor)

@@ -49,7 +49,7 @@ def test_a_parameter_without_a_gradient_is_left_alone_when_gradients_are_clipped
 
 def test_adam_with_its_constants_equals_pytorchs():
     trained, twin = model(), model()
-    ours = Optimiser(trained, TrainingSettings(learning_rate=0.01, weight_decay=0.2, adam_beta2=0.9))
+    ours = Optimiser(trained, TrainingSettings(learning_rate=0.01, adam_beta2=0.9), weight_decay=0.2)
     rival = torch.optim.AdamW(twin.parameters(), lr=0.005, betas=(0.9, 0.9), weight_decay=0.2)
     for seed in (1, 2, 3):
         give_gradients(trained, seed)

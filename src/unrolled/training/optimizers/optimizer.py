@@ -37,17 +37,18 @@ class Optimiser:
 
     Args:
         model: the model whose parameters are trained.
-        settings: which optimiser, its rates, its decay.
+        settings: which optimiser, and its rates.
+        weight_decay: decoupled weight decay of all parameters.
     """
 
-    def __init__(self, model: nn.Module, settings: TrainingSettings):
+    def __init__(self, model: nn.Module, settings: TrainingSettings, weight_decay: float = 0.0):
         named = dict(model.named_parameters())
         gates = {name for name in named if name.endswith(("w_ih", "w_hh"))} if settings.optimizer == "muon" else set()
         self.parts: dict[str, torch.optim.Optimizer] = {
             "adam": torch.optim.AdamW(
                 [parameter for name, parameter in named.items() if name not in gates],
                 lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
+                weight_decay=weight_decay,
                 betas=(0.9, settings.adam_beta2),
                 eps=1e-8,
                 fused=next(model.parameters()).device.type in FUSED,
@@ -58,7 +59,7 @@ class Optimiser:
                 [named[name] for name in sorted(gates)],
                 lr=settings.muon_learning_rate,
                 momentum=settings.muon_momentum,
-                weight_decay=settings.weight_decay,
+                weight_decay=weight_decay,
             )
         self._highest_rates = {name: part.param_groups[0]["lr"] for name, part in self.parts.items()}
 

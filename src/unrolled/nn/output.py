@@ -1,0 +1,100 @@
+"""The output layer: from the top layer's hidden states to the logits of the next token, and to their loss.
+
+    separate   logits = h W^T + b          W (V, H), weights of its own
+    tied       logits = h E^T + b          E (V, H), the embedding    (Press and Wolf 2017, https://arxiv.org/abs/1608.05859)
+
+Another kind of output layer is another class with the same two methods, `logits` and `summed_cross_entropy`, and a line
+in `make_output_layer`. Both methods are given the embedding, so that a layer that shares its weights need not hold them
+twice. N: tokens, V: vocabulary, H: hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unrolled.config import ModelSettings
+from unrolled.kernels import Kernel
+from unrolled.nn.embedding import TokenEmbedding
+
+TIED_BOUND = 0.1
+
+
+class MatrixOutput(nn.Module):
+    """An output layer that is one matrix and a bias, whichever matrix that is."""
+
+    bias: Tensor  # (V,)
+
+    def matrix(self, embedding: Tensor) -> Tensor:
+        """Return the weights, (V, H); `embedding` is that of the model, (V, E)."""
+        raise NotImplementedError
+
+    def logits(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """Return the logits (..., V) of hidden states (..., H)."""
+        return functional.linear(h, self.matrix(embedding), self.bias)
+
+    def summed_cross_entropy(
+        self, h: Tensor, targets: Tensor, embedding: Tensor, kernel: Kernel, scale: float = 1.0
+    ) -> Tensor:
+        """Return the summed cross-entropy in nats, a scalar, without ever holding the logits of all tokens.
+
+        Args:
+            h: hidden states, (N, H).
+            targets: tokens (N,), or `unrolled.kernels.softmax.IGNORED`.
+            embedding: that of the model, (V, E).
+            kernel: computes output layer and softmax in one.
+            scale: the sum is multiplied by it.
+        """
+        return kernel.summed_cross_entropy(h, self.matrix(embedding), self.bias, targets, scale)
+
+
+class SeparateOutput(MatrixOutput):
+    """An output layer with weights of its own.
+
+    Args:
+        vocabulary_size: number of tokens, V.
+        hidden_size: numbers in a hidden state, H.
+        generator: source of the initial weights.
+    """
+
+    def __init__(self, vocabulary_size: int, hidden_size: int, generator: torch.Generator | None = None):
+        super().__init__()
+        bound = 1 / math.sqrt(hidden_size)
+        self.weight = nn.Parameter(
+            torch.empty(vocabulary_size, hidden_size).uniform_(-bound, bound, generator=generator)
+        )
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+
+    def matrix(self, embedding: Tensor) -> Tensor:
+        """Return the layer's own weights, (V, H)."""
+        return self.weight
+
+
+class TiedOutput(MatrixOutput):
+    """An output layer whose weights are the embedding.
+
+    Args:
+        embedding: of the model; its rows are output weights too, and those begin small.
+        generator: source of the embedding's initial weights.
+    """
+
+    def __init__(self, embedding: TokenEmbedding, generator: torch.Generator | None = None):
+        super().__init__()
+        nn.init.uniform_(embedding.weight, -TIED_BOUND, TIED_BOUND, generator=generator)
+        self.bias = nn.Parameter(torch.zeros(len(embedding.weight)))
+
+    def matrix(self, embedding: Tensor) -> Tensor:
+        """Return the embedding."""
+        return embedding
+
+
+def make_output_layer(
+    settings: ModelSettings, embedding: TokenEmbedding, generator: torch.Generator | None = None
+) -> SeparateOutput | TiedOutput:
+    """Return a new output layer of the kind that the settings name, for a model with this embedding."""
+    if settings.tying == "tied":
+        return TiedOutput(embedding, generator)
+    return SeparateOutput(len(embedding.weight), settings.hidden_size, generator)
