@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 
 from unrolled.config import ModelSettings, SamplingSettings, sampling_settings
@@ -89,3 +90,11 @@ class FakeModel:
     def text(self, seed: int, length: int) -> str:
         """What this model writes with a seed: the expectation of most tests."""
         return "".join(self.character(seed, i) for i in range(length))
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something that other threads bring about is true."""
+    end, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        pause.wait(0.001)

@@ -171,11 +171,13 @@ def test_every_error_is_json(client):
 
 def test_when_every_place_is_taken_an_answer_says_when_to_come_back():
     gate = threading.Event()
-    app = create_app([FakeModel(gates={1: gate})], WebSettings(generations_at_once=1, retry_after_seconds=3))
+    app = create_app(
+        [FakeModel(gates={1: gate})], WebSettings(generations_at_once=1, queue_length=0, retry_after_seconds=1)
+    )
     first = app.test_client().post("/stream", data={"max_tokens": "2"}, buffered=False)
     refused = app.test_client().post("/api/generate", json={})
     gate.set()
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "3")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert first.get_data()
     assert app.test_client().post("/api/generate", json={"max_tokens": 1}).status_code == 200
 

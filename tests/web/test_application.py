@@ -436,13 +436,13 @@ def test_a_user_error_on_the_way_of_the_plain_form_is_a_400_with_its_words_and_k
 def test_beyond_the_limit_an_answer_says_when_to_come_back_and_keeps_the_form():
     gate = threading.Event()
     model = FakeModel(gates={1: gate})
-    app = create_app([model], WebSettings(generations_at_once=1, retry_after_seconds=3))
+    app = create_app([model], WebSettings(generations_at_once=1, queue_length=0, retry_after_seconds=3))
     first = app.test_client().post("/stream", data={"max_tokens": "4", "seed": "0"}, buffered=False)
     try:
         page = app.test_client().post("/", data={"prompt": "Mine"})
         stream = app.test_client().post("/stream", data={})
         assert page.status_code == stream.status_code == 503
-        assert page.headers["Retry-After"] == stream.headers["Retry-After"] == "3"
+        assert {page.headers["Retry-After"], stream.headers["Retry-After"]} <= {"1", "2", "3"}
         assert "try again" in stream.json["error"]
         assert inside(page.get_data(as_text=True), "prompt") == "\nMine"
         assert app.test_client().get("/health").status_code == 200

@@ -12,7 +12,7 @@ from unrolled.web.page import answer_facts
 from unrolled.web.settings import WebSettings
 from unrolled.web.writing import Busy, Desk
 
-from .fakes import FakeModel
+from .fakes import FakeModel, until
 
 
 class Clock:
@@ -84,7 +84,7 @@ def test_a_text_ends_when_its_reader_is_gone():
 
 
 def test_closing_twice_frees_one_place_only():
-    desk = Desk(WebSettings(generations_at_once=1))
+    desk = Desk(WebSettings(generations_at_once=1, queue_length=0))
     first = desk.open(lambda: FakeModel(), asking())
     first.close()
     first.close()
@@ -123,3 +123,70 @@ def test_texts_written_at_once_equal_texts_written_alone():
 
     with ThreadPoolExecutor(together) as pool:
         assert list(pool.map(write, range(together))) == [model.text(seed, 300) for seed in range(together)]
+
+
+def test_a_writing_waits_its_turn_and_counts_its_seconds_from_there():
+    clock = Clock()
+    desk = Desk(WebSettings(generations_at_once=1, queue_seconds=1000), clock)
+    first = desk.open(lambda: FakeModel(), asking())
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(desk.open, lambda: FakeModel(), asking())
+        until(lambda: desk.waiting)
+        clock.now += 70
+        first.close()
+        writing = second.result(30)
+        clock.now += 2
+        list(writing.pieces())
+    assert (writing.outcome.finish_reason, writing.outcome.seconds) == ("length", 2)
+
+
+def test_a_request_that_is_refused_does_not_wait_for_a_slot():
+    desk = Desk(WebSettings(generations_at_once=1))
+    desk.open(lambda: FakeModel(), asking())
+    with pytest.raises(UserError, match="max_tokens"):
+        desk.open(lambda: FakeModel(), WriteRequest("stories", "", {"max_tokens": -1}, 0))
+
+
+def test_a_load_takes_no_slot():
+    desk, loading, loaded = Desk(WebSettings(generations_at_once=1)), threading.Event(), threading.Event()
+
+    def load():
+        loading.set()
+        assert loaded.wait(30)
+        return FakeModel()
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(desk.open, load, asking())
+        assert loading.wait(30)
+        assert "".join(desk.open(FakeModel, asking()).pieces()) == FakeModel().text(3, 9)
+        loaded.set()
+        assert slow.result(30).seed == 3
+
+
+@pytest.mark.parametrize("leaves", ["client", "server"])
+def test_who_leaves_while_waiting_gives_the_turn_to_others(leaves):
+    desk, gone = Desk(WebSettings(generations_at_once=1, queue_seconds=1000)), threading.Event()
+    desk.open(lambda: FakeModel(), asking())
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(desk.open, FakeModel, asking(), gone.is_set)
+        until(lambda: desk.waiting)
+        gone.set() if leaves == "client" else desk.close()
+        with pytest.raises(Busy):
+            waiting.result(30)
+    assert desk.waiting == 0
+
+
+def test_those_who_are_refused_come_back_at_different_times():
+    desk = Desk(WebSettings(generations_at_once=1, queue_length=20, queue_seconds=1000, retry_after_seconds=2))
+    assert {desk.retry_after() for _ in range(200)} == {1, 2}
+    first = desk.open(lambda: FakeModel(), asking())
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(desk.open, FakeModel, asking()) for _ in range(20)]
+        until(lambda: desk.waiting == 20)
+        with pytest.raises(Busy) as refused:
+            desk.open(lambda: FakeModel(), asking())
+        seconds = {desk.retry_after() for _ in range(2000)} | {refused.value.retry_after}
+        assert seconds == set(range(1, 21))
+        first.close()
+        for done in waiting:
+            done.add_done_callback(lambda opened: opened.result().close())

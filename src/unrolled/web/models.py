@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 from unrolled.config import SamplingSettings, Settings
 from unrolled.errors import UserError
 from unrolled.web.forms import well_formed
+from unrolled.web.loading import Load, Loading, ModelUnavailable
 
 if TYPE_CHECKING:
     from unrolled.trained import TrainedModel
 
 LOG = logging.getLogger("unrolled.web")
 LONGEST_ID = 60
-MOST_LOADED = 8
 
 
 class NoSuchModel(UserError):
@@ -37,10 +37,6 @@ class NoSuchModel(UserError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(f"There is no model {name!r}; there are: {', '.join(known)}.")
         self.known = list(known)
-
-
-class ModelUnavailable(UserError):
-    """A model of the list that cannot be loaded now."""
 
 
 @dataclass(frozen=True)
@@ -75,31 +71,14 @@ class Known:
     warnings: tuple[str, ...]
 
 
-class Loading:
-    """How a server loads models: one at a time, holding `most`, and telling visitors or only the log why one failed."""
-
-    def __init__(self, says_why: bool = True, most: int = MOST_LOADED) -> None:
-        self.one_at_a_time = threading.Lock()
-        self.says_why = says_why
-        self._most = most
-        self._latest: list[ServedModel] = []  # that can be loaded again; the last one was asked for last
-        self._order = threading.Lock()
-
-    def asked_for(self, served: ServedModel) -> None:
-        """Take note that a model was asked for, and let go of the one that was not for longest."""
-        with self._order:
-            self._latest = [*(other for other in self._latest if other is not served), served]
-            for oldest in self._latest[: -self._most]:
-                oldest.let_go()
-            self._latest = self._latest[-self._most :]
-
-
 class ServedModel:
     """A model in the picker: `id`, the `name` to show, its `own_name`; `ready` gives the model itself, loaded once."""
 
     def __init__(self, identity: str, name: str, origin: TrainedModel | ModelFolder, loading: Loading) -> None:
         self.id, self.name, self.own_name = identity, name, well_formed(origin.name)
         self._origin, self._loading = origin, loading
+        self._lock = threading.Lock()  # held for moments only, never while the model is loaded
+        self._load: Load | None = None  # in progress
         self._model = origin.model if isinstance(origin, ModelFolder) else origin
         self._stays = self._model is not None
         self._elsewhere: weakref.ref[TrainedModel] | None = None  # the model that was let go of, if someone holds it
@@ -140,18 +119,15 @@ class ServedModel:
         return tuple(well_formed(text) for text in getattr(self._known, "warnings", ()))
 
     def ready(self) -> TrainedModel:
-        """Return the model, and load it before where that has not happened: one model at a time.
+        """Return the model; where it is not loaded, load it in a thread of its own and wait for that, but not for long.
 
         Raises:
+            ModelLoading: that takes longer, or too many requests wait for models already. The load continues.
             ModelUnavailable: it cannot be loaded.
         """
         model = self._model
         if model is None:
-            with self._loading.one_at_a_time:
-                model = self._still_here()
-                if model is None:
-                    model = self._loaded_now()
-                self._model = model  # last: who sees it sees the rest
+            model = self._awaited()
         if not self._stays:
             self._loading.asked_for(self)
         return model
@@ -161,6 +137,18 @@ class ServedModel:
         if self._model is not None:
             self._elsewhere, self._model = weakref.ref(self._model), None
 
+    def _awaited(self) -> TrainedModel:
+        """Return the model where someone holds it, or what the load in progress gives, which is started if need be."""
+        with self._lock:
+            model = self._still_here()
+            if model is not None:
+                self._model = model
+                return model
+            if self._load is None:
+                self._load = self._loading.start(self.name, self._load_now)
+            load = self._load
+        return self._loading.wait_for(load)
+
     def _still_here(self) -> TrainedModel | None:
         """Return the model where another thread has loaded it, or where someone still writes with it."""
         model = self._model  # read once: it may be let go of at any time
@@ -168,17 +156,28 @@ class ServedModel:
             model = self._elsewhere()
         return model
 
+    def _load_now(self) -> TrainedModel:
+        """Load the model and offer it, in the thread of the load."""
+        model = None
+        try:
+            model = self._loaded_now()
+        finally:
+            with self._lock:
+                self._load, self._model = None, model  # last: who sees it sees the rest
+        self._loading.asked_for(self)  # by requests that may have given up: it counts as one that can make room
+        return model
+
     def _loaded_now(self) -> TrainedModel:
         """Load the model, take note of what is known of it, and log the warnings that are new."""
         known_before = {*self.warnings, *self.info.get("notes", ())}
-        model, self._info = self._load()
+        model, self._info = self._opened()
         self._kind, self._known = model.tokenizer.kind, Known(model.settings, tuple(getattr(model, "warnings", ())))
         for text in (*self.warnings, *self.info.get("notes", ())):
             if text not in known_before:
                 LOG.warning("%s: %s", self.name, text)
         return model
 
-    def _load(self) -> tuple[TrainedModel, dict[str, Any]]:
+    def _opened(self) -> tuple[TrainedModel, dict[str, Any]]:
         try:
             model = self._origin.load()
             return model, model.info()

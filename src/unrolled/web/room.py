@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from flask import current_app, request
@@ -11,14 +12,15 @@ from flask import current_app, request
 from unrolled.errors import UserError
 from unrolled.web.forms import FormProblems, WriteRequest, read_fields
 from unrolled.web.history import Entry, History
-from unrolled.web.models import Loading, ModelFolder, ModelUnavailable, NoSuchModel, served_models
+from unrolled.web.loading import Loading, ModelLoading, ModelUnavailable
+from unrolled.web.models import ModelFolder, NoSuchModel, served_models
 from unrolled.web.settings import WebSettings
 from unrolled.web.writing import Busy, Desk, Writing
 
 if TYPE_CHECKING:
     from unrolled.trained import TrainedModel
 
-BUSY = "Every writing place is taken at the moment; please try again in a few seconds."
+BUSY = "The server is busy with other requests at the moment; please try again in a few seconds."
 REFUSALS = (UserError, Busy)
 BROKEN = "Something went wrong here, and it was noted. Please try again."
 
@@ -29,9 +31,15 @@ class Room:
     def __init__(
         self, models: Sequence[TrainedModel | ModelFolder], settings: WebSettings, history: History | None
     ) -> None:
-        self.models = served_models(models, Loading(not settings.public, settings.models_at_once))
+        self.while_waiting: Callable[[], AbstractContextManager] = nullcontext  # a server may have another thread work
+
+        def waiting() -> AbstractContextManager:
+            return self.while_waiting()
+
+        limits = (settings.models_at_once, settings.load_seconds, settings.requests_waiting_for_loads)
+        self.models = served_models(models, Loading(not settings.public, *limits, waiting))
         self.settings = settings
-        self.desk = Desk(settings)
+        self.desk = Desk(settings, while_waiting=waiting)
         self.history = history
 
     @property
@@ -49,19 +57,21 @@ class Room:
         return read_fields(values, self.settings, list(self.models))
 
     def open(self, asked: WriteRequest) -> Writing:
-        """Take a slot for a valid request; see `Desk.open`."""
+        """Load the model of a valid request and take a slot, which may wait in the queue; see `Desk.open`."""
         is_gone = request.environ.get("waitress.client_disconnected", lambda: False)
         return self.desk.open(self.models[asked.model_id].ready, asked, is_gone)
 
     def refusal(self, error: UserError | Busy) -> tuple[dict[str, Any], int, dict[str, str]]:
         """Return how a request is refused: the answer as JSON holds it, the status, and headers."""
         if isinstance(error, Busy):
-            return {"error": BUSY}, 503, {"Retry-After": str(self.settings.retry_after_seconds)}
+            return {"error": BUSY}, 503, {"Retry-After": str(error.retry_after)}
         body: dict[str, Any] = {"error": str(error)}
         if isinstance(error, NoSuchModel):
             return body | {"models": error.known}, 404, {}
         if isinstance(error, FormProblems):
             return body | {"fields": error.fields}, 400, {}
+        if isinstance(error, ModelLoading):
+            return body, 503, {"Retry-After": str(self.desk.retry_after())}
         return body, 503 if isinstance(error, ModelUnavailable) else 400, {}
 
     def keep(self, writing: Writing, source: str) -> str | None:

@@ -128,7 +128,7 @@ ANSWERS = (GenerateAnswer, ModelsAnswer, ErrorAnswer)
 
 
 def _paths(settings: WebSettings) -> dict[str, Any]:
-    busy = {"description": f"Every place is taken; come back after {settings.retry_after_seconds} seconds."}
+    busy = {"description": "Busy, or the model is still being loaded; come back after the seconds in Retry-After."}
     return {
         "/api/generate": {
             "post": {

@@ -19,22 +19,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from flask import Flask
-from waitress.server import create_server
+from waitress.adjustments import Adjustments
 
 from unrolled.errors import UserError
 from unrolled.web.application import create_app, open_history
 from unrolled.web.history import MOST_ENTRIES, History
+from unrolled.web.listening import Listener
 from unrolled.web.models import double_names
 from unrolled.web.opening import models_of
 from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
+from unrolled.web.threads import ThreadPool
 from unrolled.web.writing import Desk
 
 LOG = logging.getLogger("unrolled.web")
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5000
-SPARE_THREADS = 4  # pages and health checks are answered while every writing place is taken
-BACKLOG = 128
-CHANNEL_TIMEOUT_SECONDS = 30
-CONNECTION_LIMIT = 200
+SPARE_THREADS = 8  # pages and health checks are answered while all slots are taken
+BACKLOG = 1024
+MOST_HEADER_BYTES = 32 * 1024  # reading them takes time that grows with their square
+MOST_UNSENT_BYTES = 1024 * 1024  # of an answer, then its thread waits for the reader; no text and no page is that long
 
 
 def serve_models(
@@ -115,18 +117,9 @@ class Server:
         self._has_left = False
         # The desk bounds the work, so a short queue of pages is no news.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        self._waitress = create_server(
-            app,
-            sockets=[bound],
-            threads=room.settings.generations_at_once + SPARE_THREADS,
-            channel_timeout=CHANNEL_TIMEOUT_SECONDS,
-            connection_limit=CONNECTION_LIMIT,
-            max_request_body_size=4 * room.settings.max_body_bytes,  # up to here Flask answers, in our words
-            channel_request_lookahead=1,  # reads on while a text is written, and so notices who left
-            backlog=BACKLOG,
-            ident=None,
-            clear_untrusted_proxy_headers=not room.settings.behind_proxy,
-        )
+        pool = ThreadPool(room.settings.generations_at_once + SPARE_THREADS)
+        room.while_waiting = pool.waiting
+        self._waitress = Listener(app, bound, _adjustments(bound, room.settings), room.settings, pool)
 
     def run(self, on_ready: Callable[[str], None] = LOG.info) -> None:
         """Call `on_ready` with the URL, then answer requests until stopped; running texts end at their next token."""
@@ -249,6 +242,22 @@ def _serve_on(
             "Who can reach this page can read and delete its history; --history hidden keeps one without a page."
         )
     server.run(on_ready)
+
+
+def _adjustments(bound: socket.socket, settings: WebSettings) -> Adjustments:
+    """Return the settings of waitress."""
+    most_body = 2 * settings.max_body_bytes  # up to here Flask answers, in our words
+    return Adjustments(
+        sockets=[bound],
+        max_request_header_size=MOST_HEADER_BYTES,
+        max_request_body_size=most_body,
+        inbuf_overflow=most_body + 1,  # no body goes to a file, which would take a descriptor
+        outbuf_high_watermark=MOST_UNSENT_BYTES,
+        channel_request_lookahead=1,  # reads on while a text is written, and so notices who left
+        backlog=BACKLOG,
+        ident=None,
+        clear_untrusted_proxy_headers=not settings.behind_proxy,
+    )
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple]:

@@ -28,6 +28,21 @@ class WebSettings:
     the X-Forwarded headers of one proxy. `public` says that others than this machine's user come here, which
     `settings_for` finds out: errors then keep the paths of this machine to themselves.
 
+    `generations_at_once` texts are generated at once; `queue_length` further requests wait up to `queue_seconds` for a
+    slot, first come, first served, before they are refused with 503. The seconds of its Retry-After are random: from 1
+    to `retry_after_seconds`, or to more where the queue is longer. 0 for `queue_length` refuses at once.
+
+    A model that is loaded on demand is loaded before a slot is taken. A request waits up to `load_seconds` for it, then
+    is refused with 503 while the load continues; at most `queue_length` requests wait for loads (and at least
+    `generations_at_once`).
+
+    `most_connections` are open at once (fewer where the process may not open twice as many files). Beyond them, the one
+    that has waited longest without sending a whole request is closed for a new one. A request must be there in whole
+    `body_seconds` after its first byte, its headers `header_seconds` after it (for the first request of a connection:
+    after the connection was opened); an idle connection is closed after `idle_seconds`, and one whose client takes
+    its answer at less than 4 KiB/s after `reader_seconds`. A client that is connected gets its answer even if it will
+    not send anything more (a half-closed connection).
+
     `history` keeps prompts and texts in `history_file`: `on`, `off`, `hidden` (kept, but without pages to read them) or
     `auto`, which a server turns into `on` where only this machine can reach it. `keep_days` 0 keeps them for ever.
     """
@@ -45,7 +60,15 @@ class WebSettings:
     max_body_bytes: int = 256 * 1024  # 10,000 characters of 4 bytes, each written as %XX, and the rest of the form
     generations_at_once: int = 4
     deadline_seconds: float = 60.0
+    queue_length: int = 64
+    queue_seconds: float = 10.0
     retry_after_seconds: int = 2
+    load_seconds: float = 10.0
+    most_connections: int = 256
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    idle_seconds: float = 30.0
+    reader_seconds: float = 30.0
     models_at_start: int = 8  # with more models than this, all but the first are loaded when they are first asked for
     models_at_once: int = 8  # of those loaded later; the one that was not asked for longest makes room
     decoding: DecodingChoice = "float32"  # precision of the weights that texts are written with
@@ -58,3 +81,8 @@ class WebSettings:
     history_file: Path | None = None  # None: in the user's data folder
     keep_days: int = 90
     default_prompt: str = "Once upon a time there was a little girl who lived"
+
+    @property
+    def requests_waiting_for_loads(self) -> int:
+        """The most requests that wait for models to be loaded, all models together."""
+        return max(self.queue_length, self.generations_at_once)

@@ -6,15 +6,17 @@ visitor who left, a server that shuts down, an error), `close` stops the generat
 
 from __future__ import annotations
 
-import threading
+import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unrolled.sampling.sampler import resolve_seed, sample_seed
 from unrolled.web.forms import WriteRequest, well_formed
 from unrolled.web.settings import WebSettings
+from unrolled.web.slots import Slots
 
 if TYPE_CHECKING:
     from unrolled.sampling import Delta
@@ -22,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class Busy(Exception):
-    """All slots are taken; the visitor may come back in a moment."""
+    """Every slot and the queue are taken; the client may come back after `retry_after` seconds."""
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,23 @@ class Outcome:
 
 
 class Desk:
-    """Hands out at most `generations_at_once` writings; a further one is refused, not queued."""
+    """Hands out at most `generations_at_once` writings; a bounded number of further requests wait their turn."""
 
-    def __init__(self, settings: WebSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: WebSettings,
+        clock: Callable[[], float] = time.monotonic,
+        while_waiting: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.closed = False
-        self._slots = threading.BoundedSemaphore(settings.generations_at_once)
+        self._slots = Slots(settings.generations_at_once, settings.queue_length, clock, while_waiting)
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait for a slot."""
+        return self._slots.waiting
 
     def open(
         self,
@@ -61,19 +77,29 @@ class Desk:
         request: WriteRequest,
         is_client_gone: Callable[[], bool] = lambda: False,
     ) -> Writing:
-        """Take a slot, load the model and validate the request with it; nothing is generated yet.
+        """Load the model, validate the request with it, then take a slot; nothing is generated yet.
+
+        The slot comes last, so that neither a slow load nor a request that is refused occupies one.
 
         Raises:
-            Busy: every slot is taken, or the server is shutting down.
+            Busy: the queue is full, no slot became free in time, the client left, or the server is shutting down.
             UserError: the model cannot be loaded, or refuses the settings.
         """
-        if self.closed or not self._slots.acquire(blocking=False):
-            raise Busy
-        try:
-            return Writing(self, load(), request, is_client_gone)
-        except BaseException:
-            self.release()
-            raise
+        if self.closed:
+            raise self._busy()
+        writing = Writing(self, load(), request, is_client_gone)
+        if not self._slots.acquire(self.settings.queue_seconds, lambda: self.closed or is_client_gone()):
+            raise self._busy()
+        writing.start()
+        return writing
+
+    def retry_after(self) -> int:
+        """Return the seconds after which a refused client may come back: random, and spread wider for a longer queue.
+
+        Clients that were refused in one moment would otherwise all come back in one moment.
+        """
+        rounds = self.waiting // max(self.settings.generations_at_once, 1)
+        return 1 + secrets.randbelow(max(1, self.settings.retry_after_seconds, rounds))
 
     def release(self) -> None:
         """Give one slot back."""
@@ -83,9 +109,15 @@ class Desk:
         """End all writings at their next token and refuse new ones. Takes no lock, so a signal handler may call it."""
         self.closed = True
 
+    def _busy(self) -> Busy:
+        return Busy(self.retry_after())
+
 
 class Writing:
-    """Texts on their way: iterate over `pieces`, then read `outcome` and `samples`; `close` at any time."""
+    """Texts on their way: iterate over `pieces`, then read `outcome` and `samples`; `close` at any time.
+
+    Its desk makes one without a slot, which checks the request, and calls `start` once a slot is held.
+    """
 
     def __init__(
         self, desk: Desk, model: TrainedModel, request: WriteRequest, is_client_gone: Callable[[], bool]
@@ -107,6 +139,10 @@ class Writing:
         self._tokens = [0] * self.sampling.n
         self._reasons: list[str | None] = [None] * self.sampling.n
         self._interrupted = "error"
+
+    def start(self) -> None:
+        """Count the seconds from here: the wait for a slot is not part of them."""
+        self._started = self._desk.clock()
 
     def pieces(self) -> Iterator[str]:
         """Yield the text as it is written, in non-empty pieces; those of several samples interleaved."""
