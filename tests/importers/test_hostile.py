@@ -13,7 +13,7 @@ from tests.importers.hostile import CHECKPOINTS, VOCABULARIES, archive, touch
 from unrolled import load
 from unrolled.errors import UserError
 from unrolled.importers import import_checkpoint, pickles
-from unrolled.importers.checkpoint_file import check_torch, read_checkpoint
+from unrolled.importers.checkpoint_file import read_checkpoint
 from unrolled.importers.vocabulary_file import read_vocabulary
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,12 +44,11 @@ def test_the_payload_would_run(tmp_path):
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_a_hostile_checkpoint_is_refused_and_nothing_runs(tmp_path, monkeypatch, name):
-    make, expected, may_be_opened = CHECKPOINTS[name]
+    make, expected = CHECKPOINTS[name]
     (tmp_path / "from").mkdir()
     marker = tmp_path / "ran"
     path = make(tmp_path / "from", marker)
-    if not may_be_opened:
-        monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("PyTorch was asked to open it"))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("PyTorch was asked to open it"))
     with pytest.raises(UserError) as error:
         import_checkpoint(path, tmp_path / "run")
     assert expected in str(error.value)
@@ -94,17 +93,6 @@ def test_files_that_are_too_large_are_not_read(tmp_path):
             file.truncate(17 * 2**30)  # sparse: takes no room on the disk
         with pytest.raises(UserError, match="too large to be what it should be"):
             read(tmp_path / name)
-
-
-@pytest.mark.parametrize("version", ["2.4.1", "2.9.1+cu126", "1.13.0"])
-def test_a_torch_with_known_holes_opens_nothing(version):
-    with pytest.raises(UserError, match=r"install torch 2\.10 or newer"):
-        check_torch(version)
-
-
-@pytest.mark.parametrize("version", ["2.10.0", "2.13.0+cpu", "3.0.0a0+git1"])
-def test_a_torch_without_known_holes_is_used(version):
-    check_torch(version)
 
 
 @FUZZ
