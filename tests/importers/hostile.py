@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from tests.importers.elsewhere import Stacked, save_model, word_layout, words
+from tests.importers.hostile_zips import ZIPS
 
 # An ordered dict whose methods `items` and `keys` are hidden by attributes
 ODD_DICT = b"\x80\x02ccollections\nOrderedDict\n)R}(X\x05\x00\x00\x00itemsK\x01X\x04\x00\x00\x00keysK\x02ub."
@@ -329,6 +330,7 @@ CHECKPOINTS = {
     "a link to itself": (link_to("model.pt"), "cannot be read"),
     "a link to nothing": (link_to("gone.pt"), "There is no file"),
     "a link to a folder": (link_to("."), "is a directory"),
+    **{f"an archive with {name}": (with_file(change), words) for name, (change, words) in ZIPS.items()},
 }
 
 

@@ -106,7 +106,7 @@ ZIPS = {
     "something in front that the directory knows of": (lambda d: changed(END64, 48, 1, "<Q")(d), "not laid out"),
     "something behind": (lambda d: d + b"\0", "truncated or damaged"),
     "a comment": (with_comment(b"hello"), "truncated or damaged"),
-    "a comment that is an end": (with_comment(END + bytes(18)), "two ends"),
+    "a comment that is an end": (with_comment(END + bytes(18)), "not where its end says"),
     "two archives of one comment": (two_ends, "not laid out"),
     "two archives": (two_archives, "not laid out"),
     "fewer records in the classic end": (changed(END, 8, 1, "<H"), "not laid out"),

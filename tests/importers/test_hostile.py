@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.importers.elsewhere import Stacked, save_model, word_layout, words
 from tests.importers.hostile import CHECKPOINTS, VOCABULARIES, archive, touch
+from tests.importers.hostile_zips import CONTENT, packed
 from unrolled import load
 from unrolled.errors import UserError
 from unrolled.importers import import_checkpoint, pickles
@@ -40,6 +41,11 @@ def test_the_payload_would_run(tmp_path):
     torch.load(archive(tmp_path / "model.pt", touch(tmp_path / "ran too")), weights_only=False)
     assert (tmp_path / "ran").exists()
     assert (tmp_path / "ran too").exists()
+
+
+def test_the_archive_that_is_made_hostile_is_a_good_one(tmp_path):
+    (tmp_path / "model.pt").write_bytes(packed(CONTENT))
+    assert read_checkpoint(tmp_path / "model.pt") == torch.load(tmp_path / "model.pt", weights_only=True) == {}
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
