@@ -139,6 +139,7 @@ COMMANDS = {
     "… holds a Python object": ("import", "module.pt", "--out", "new"),
     "… is no PyTorch checkpoint": ("import", "text.pt", "--out", "new"),
     "… is truncated or damaged; copy": ("import", "half.pt", "--out", "new"),
+    "… is not laid out as torch.save does it": ("import", "longer.pt", "--out", "new"),
     "Port … does not exist": ("serve", "--port", "70000"),
     "There is no address": ("serve", "--host", "no.such.address.invalid"),
     "The prefix … is no path": ("serve", "--prefix", "/a?b", "--port", "0"),
@@ -178,7 +179,9 @@ def imported(place, cli):
     torch.save(state, "old.pt", _use_new_zipfile_serialization=False)
     torch.save(Stacked(13), "module.pt")
     Path("text.pt").write_text("no model", "utf-8")
-    Path("half.pt").write_bytes(Path("elsewhere/lotr_lstm_lm.pt").read_bytes()[:900])
+    good = Path("elsewhere/lotr_lstm_lm.pt").read_bytes()
+    Path("half.pt").write_bytes(good[:900])
+    Path("longer.pt").write_bytes(b"PK\x03\x04" + good)
     return place
 
 

@@ -17,9 +17,16 @@ import numpy as np
 import torch
 
 from tests.importers.elsewhere import Stacked, save_model, word_layout, words
+from tests.importers.hostile_zips import ZIPS
 
 # An ordered dict whose methods `items` and `keys` are hidden by attributes
 ODD_DICT = b"\x80\x02ccollections\nOrderedDict\n)R}(X\x05\x00\x00\x00itemsK\x01X\x04\x00\x00\x00keysK\x02ub."
+
+
+# t = (t, t), sixty times over, and then a key: 2^60 numbers to whoever computes its hash
+TUPLES = (
+    b"\x80\x02](K\x01\x85q\x00" + b"".join(b"h%ch%c\x86q%c" % (k, k, k + 1) for k in range(60)) + b"e}h\x3cK\x02sa."
+)
 
 
 class Call:
@@ -53,11 +60,11 @@ def touch(marker):
 
 
 def tensor(key, shape, stride, numbers, offset=0, location="cpu"):
-    storage = Storage(key, numbers, location=location)
+    storage = key if isinstance(key, Storage) else Storage(key, numbers, location=location)
     return Call(torch._utils._rebuild_tensor_v2, storage, offset, shape, stride, False, OrderedDict())
 
 
-def archive(path, content, records=(), compression=zipfile.ZIP_STORED, extra=()):
+def archive(path, content, records=(), compression=zipfile.ZIP_STORED, extra=(), before=(), order=b"little"):
     """Write a `.pt` whose pickle is `content`, an object or the very bytes."""
     if not isinstance(content, bytes):
         data = io.BytesIO()
@@ -65,7 +72,8 @@ def archive(path, content, records=(), compression=zipfile.ZIP_STORED, extra=())
         content = data.getvalue()
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w", compression) as file:
         warnings.simplefilter("ignore")  # two records of one name
-        for name, record in [("data.pkl", content), ("version", b"3\n"), ("byteorder", b"little"), *records, *extra]:
+        own = [("data.pkl", content), ("version", b"3\n"), *([("byteorder", order)] if order else [])]
+        for name, record in [*before, *own, *records, *extra]:
             file.writestr(f"archive/{name}", record)
     return path
 
@@ -125,6 +133,23 @@ def claims_more(data):
     return bytes(data)
 
 
+def resealed(data):
+    """Return an archive of the same records, written again with right checksums."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as file:
+        for name, record in torch_records(data):
+            file.writestr(name, record)
+    return changed.getvalue()
+
+
+def torch_records(data):
+    """Return the names and contents in an archive, whatever its checksums say."""
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        for entry in file.infolist():
+            start = entry.header_offset + 30 + sum(struct.unpack_from("<HH", data, entry.header_offset + 26))
+            yield entry.filename, data[start : start + entry.file_size]
+
+
 def encrypted(data):
     data, start = bytearray(data), 0
     while (start := data.find(b"PK\x01\x02", start)) >= 0:
@@ -146,15 +171,18 @@ def in_a_tar(marker):
     return data.getvalue()
 
 
-def pipe(folder, marker):
-    os.mkfifo(folder / "model.pt")
-    return folder / "model.pt"
-
-
-def link_to(target):
+def pipe_called(name):
     def make(folder, marker):
-        (folder / "model.pt").symlink_to(target)
-        return folder / "model.pt"
+        os.mkfifo(folder / name)
+        return folder / name
+
+    return make
+
+
+def link_to(target, name="model.pt"):
+    def make(folder, marker):
+        (folder / name).symlink_to(target)
+        return folder / name
 
     return make
 
@@ -194,116 +222,115 @@ def newer_protocol(folder, marker):
     return folder / "model.pt"
 
 
-# name -> (maker, what the sentence says, whether PyTorch may be asked to open it at all)
+# name -> (maker, what the sentence says)
 CHECKPOINTS = {
-    "runs code in an archive": (with_pickle(touch), "holds a Python object (posix.mkdir)", False),
-    "runs a shell": (with_pickle(lambda m: Call(os.system, shell(m))), "Python object", False),
-    "runs eval": (with_pickle(lambda m: {"x": Call(eval, f"open({str(m)!r}, 'w')")}), "builtin", False),
-    "runs code by INST": (with_pickle(old_instruction), "os.system", False),
-    "runs code in a storage's place": (with_pickle(wide_reference), "posix.mkdir", False),
-    "runs code in a key": (with_pickle(lambda m: {("a", touch(m)): 1}), "posix.mkdir", False),
-    "runs code by name in two texts": (
-        with_pickle(lambda m: pickle.dumps(touch(m), 4)),
-        "protocol 4",
-        False,
-    ),
-    "runs code by getattr": (with_pickle(lambda m: Call(getattr, touch(m), "x")), "Python object", False),
-    "runs code as a bare pickle": (plain(lambda m: pickle.dumps(touch(m))), "old format", False),
-    "runs code as a bare pickle of protocol 0": (plain(lambda m: pickle.dumps(touch(m), 0)), "no PyTorch", False),
-    "a persistent id as text": (with_pickle(lambda m: b"\x80\x02Pos.system\n."), "PERSID", False),
-    "an extension code": (with_pickle(lambda m: b"\x80\x02\x82\x01."), "EXT1", False),
-    "a bytearray of any length": (with_pickle(lambda m: {"x": Call(bytearray, 10**12)}), "bytearray", False),
-    "a tensor of any length": (with_pickle(lambda m: {"x": Call(torch.Tensor, 10**12)}), "torch.Tensor", False),
+    "runs code in an archive": (with_pickle(touch), "holds a Python object (posix.mkdir)"),
+    "runs a shell": (with_pickle(lambda m: Call(os.system, shell(m))), "Python object"),
+    "runs eval": (with_pickle(lambda m: {"x": Call(eval, f"open({str(m)!r}, 'w')")}), "builtin"),
+    "runs code by INST": (with_pickle(old_instruction), "os.system"),
+    "runs code in a storage's place": (with_pickle(wide_reference), "posix.mkdir"),
+    "runs code in a key": (with_pickle(lambda m: {("a", touch(m)): 1}), "posix.mkdir"),
+    "runs code by name in two texts": (with_pickle(lambda m: pickle.dumps(touch(m), 4)), "protocol 4"),
+    "runs code by getattr": (with_pickle(lambda m: Call(getattr, touch(m), "x")), "Python object"),
+    "runs code as a bare pickle": (plain(lambda m: pickle.dumps(touch(m))), "old format"),
+    "runs code as a bare pickle of protocol 0": (plain(lambda m: pickle.dumps(touch(m), 0)), "no PyTorch"),
+    "a persistent id as text": (with_pickle(lambda m: b"\x80\x02Pos.system\n."), "PERSID"),
+    "an extension code": (with_pickle(lambda m: b"\x80\x02\x82\x01."), "EXT1"),
+    "a bytearray of any length": (with_pickle(lambda m: {"x": Call(bytearray, 10**12)}), "bytearray"),
+    "a tensor of any length": (with_pickle(lambda m: {"x": Call(torch.Tensor, 10**12)}), "torch.Tensor"),
     "a tensor rebuilt by type": (
         with_pickle(lambda m: {"x": Call(torch._tensor._rebuild_from_type_v2, 1, 2, 3, 4)}),
         "_rebuild_from_type_v2",
-        False,
     ),
-    "a whole module": (module, "holds a Python object (tests.importers.hostile.Module)", False),
-    "a number of numpy beside the weights": (
-        with_state(lambda s: {"model": s, "best": np.float64(1.5)}),
-        "numpy",
-        False,
-    ),
-    "the old format": (plain(lambda m: old_format(word_layout(Stacked()))), "old format", False),
-    "a tar": (plain(in_a_tar), "old format", False),
-    "a newer protocol": (newer_protocol, "protocol 4", False),
+    "a whole module": (module, "holds a Python object (tests.importers.hostile.Module)"),
+    "a number of numpy beside the weights": (with_state(lambda s: {"model": s, "best": np.float64(1.5)}), "numpy"),
+    "the old format": (plain(lambda m: old_format(word_layout(Stacked()))), "old format"),
+    "a tar": (plain(in_a_tar), "old format"),
+    "a newer protocol": (newer_protocol, "protocol 4"),
     "TorchScript": (
         with_pickle(lambda m: {}, extra=[("constants.pkl", b"\x80\x02)."), ("code/__torch__.py", b"x")]),
         "TorchScript",
-        False,
     ),
-    "a compressed bomb": (bomb, "compressed", False),
-    "records that claim more than there is": (with_file(claims_more), "more than the file is long", False),
-    "encrypted": (with_file(encrypted), "encrypted", False),
+    "a compressed bomb": (bomb, "compressed"),
+    "records that claim more than there is": (with_file(claims_more), "more than the file is long"),
+    "encrypted": (with_file(encrypted), "encrypted"),
     "two records of one name": (
         with_pickle(lambda m: {}, extra=[("data.pkl", b"\x80\x02}.")]),
         "two records of one name",
-        False,
     ),
-    "no pickle inside": (with_file(lambda d: d.replace(b"data.pkl", b"date.pkl")), "no PyTorch checkpoint", False),
-    "half of it": (with_file(lambda d: d[: len(d) // 2]), "truncated or damaged", False),
-    "all but the last byte": (with_file(lambda d: d[:-1]), "truncated or damaged", False),
-    "a flipped bit in the pickle": (with_file(lambda d: d.replace(b"embedding", b"embeddinh", 1)), "damaged", False),
-    "a truncated pickle": (with_pickle(lambda m: b"\x80\x02}q\x00(X\x05\x00"), "damaged or truncated", False),
-    "an instruction that does not exist": (with_pickle(lambda m: b"\x80\x02\xff."), "damaged", False),
-    "an absurd number": (with_pickle(lambda m: b"\x80\x02\x8a\xff" + b"\x7f" * 255 + b"."), "absurdly", False),
-    "instructions in no order": (with_pickle(lambda m: b"\x80\x02aeu."), "is damaged", True),
-    "a storage larger than its record": (one_record(10**9, (10**9,), (1,)), "damaged", True),
-    "a tensor larger than its storage": (one_record(6, (10**9,), (1,)), "damaged", True),
+    "no pickle inside": (with_file(lambda d: d.replace(b"data.pkl", b"date.pkl")), "no PyTorch checkpoint"),
+    "half of it": (with_file(lambda d: d[: len(d) // 2]), "truncated or damaged"),
+    "all but the last byte": (with_file(lambda d: d[:-1]), "truncated or damaged"),
+    "a flipped bit in the pickle": (with_file(lambda d: d.replace(b"embedding", b"embeddinh", 1)), "damaged"),
+    "a truncated pickle": (with_pickle(lambda m: b"\x80\x02}q\x00(X\x05\x00"), "damaged or truncated"),
+    "an instruction that does not exist": (with_pickle(lambda m: b"\x80\x02\xff."), "damaged"),
+    "an absurd number": (with_pickle(lambda m: b"\x80\x02\x8a\xff" + b"\x7f" * 255 + b"."), "absurdly"),
+    "instructions in no order": (with_pickle(lambda m: b"\x80\x02aeu."), "is damaged"),
+    "a key of tuples of tuples": (with_pickle(lambda m: TUPLES), "a tuple"),
+    "a call with other arguments": (with_pickle(lambda m: {"x": Call(OrderedDict, [("a", 1)])}), "damaged"),
+    "a call of a number": (with_pickle(lambda m: b"\x80\x02K\x01)R."), "damaged"),
+    "a size that is a list": (with_pickle(lambda m: Call(torch.Size, [1, 2])), "cannot be"),
+    "a parameter that is a text": (
+        with_pickle(lambda m: Call(torch._utils._rebuild_parameter, "a", True, {})),
+        "parameter",
+    ),
+    "a storage as text": (with_pickle(lambda m: b"\x80\x02X\x01\x00\x00\x00aQ."), "not the storage"),
+    "a storage of no kind": (with_pickle(lambda m: Storage("0", 6, "float")), "no known kind"),
+    "one storage as numbers of two kinds": (
+        with_pickle(
+            lambda m: [Storage("0", 6), Storage("0", 3, torch.DoubleStorage)], records=[("data/0", b"\0" * 24)]
+        ),
+        "does not hold 3 numbers",
+    ),
+    "a tensor of seventeen dimensions": (one_record(6, (1,) * 17, (1,) * 17), "cannot be"),
+    "a tensor that counts beyond 64 bits": (one_record(6, (2**40, 2**40), (0, 0)), "larger than its storage"),
+    "strides that run backwards": (one_record(6, (2, 3), (-3, -1)), "cannot be"),
+    "fewer strides than sizes": (one_record(6, (2, 3), (1,)), "damaged"),
+    "a byte order that does not exist": (
+        with_file(lambda d: resealed(d.replace(b"little", b"middle"))),
+        "in which order",
+    ),
+    "a storage larger than its record": (one_record(10**9, (10**9,), (1,)), "damaged"),
+    "a tensor larger than its storage": (one_record(6, (10**9,), (1,)), "damaged"),
     "a tensor before its storage": (
         with_pickle(lambda m: {"x": tensor("0", (2, 3), (3, 1), 6, offset=-4)}, records=[("data/0", b"\0" * 24)]),
         "damaged",
-        True,
     ),
-    "a storage that is missing": (with_pickle(lambda m: {"x": tensor("7", (2, 3), (3, 1), 6)}), "damaged", True),
-    "one number repeated a billion times": (with_state(repeated), "fewer numbers than that", True),
-    "sparse": (
-        with_state(lambda s: {**s, "embedding.weight": s["embedding.weight"].to_sparse()}),
-        "sparse",
-        False,
-    ),
+    "a storage that is missing": (with_pickle(lambda m: {"x": tensor("7", (2, 3), (3, 1), 6)}), "damaged"),
+    "one number repeated a billion times": (with_state(repeated), "fewer numbers than that"),
+    "sparse": (with_state(lambda s: {**s, "embedding.weight": s["embedding.weight"].to_sparse()}), "sparse"),
     "quantised": (
         with_pickle(lambda m: {"x": Call(torch._utils._rebuild_qtensor, 1, 2, 3, 4, 5, 6, 7)}),
         "_rebuild_qtensor",
-        False,
     ),
-    "complex": (with_state(lambda s: {**s, "fc.weight": s["fc.weight"] + 0j}), "complex64", True),
-    "whole numbers": (with_state(lambda s: {**s, "fc.weight": s["fc.weight"].int()}), "int32", True),
-    "not a number": (nan_in(float("nan")), "not finite", True),
-    "infinite": (nan_in(float("inf")), "not finite", True),
-    "too large for float32": (nan_in(1e300, torch.float64), "not finite", True),
+    "complex": (with_state(lambda s: {**s, "fc.weight": s["fc.weight"] + 0j}), "complex64"),
+    "whole numbers": (with_state(lambda s: {**s, "fc.weight": s["fc.weight"].int()}), "int32"),
+    "not a number": (nan_in(float("nan")), "not finite"),
+    "infinite": (nan_in(float("inf")), "not finite"),
+    "too large for float32": (nan_in(1e300, torch.float64), "not finite"),
     "thousands of tensors": (
         with_state(lambda s: {**s, **{f"x{k}": torch.zeros(1, 1) for k in range(2_000)}}),
         "far more than any model",
-        True,
     ),
-    "a name with a line break": (with_state(lambda s: {**s, "a\nb": torch.zeros(3)}), "name that no module", True),
-    "a name without end": (with_state(lambda s: {**s, "x" * 10**6: torch.zeros(3)}), "name that no module", True),
-    "a list": (with_state(lambda s: list(s.values())), "a list", True),
-    "a text": (with_state(lambda s: "embedding.weight"), "a text", True),
-    "no tensors": (with_state(lambda s: {"epoch": 3}), "a dict of 'epoch'", True),
-    "two models": (with_state(lambda s: {"generator": s, "critic": s}), "several models: 'generator'", True),
-    "two models under known names": (with_state(lambda s: {"model": s, "state_dict": s}), "several models", True),
-    "attributes over methods": (
-        with_pickle(lambda m: ODD_DICT),
-        "an empty dict",
-        True,
-    ),
-    "nothing": (plain(lambda m: b""), "no PyTorch checkpoint", False),
-    "noise": (plain(lambda m: np.random.default_rng(1).bytes(5000)), "no PyTorch checkpoint", False),
-    "a web page": (plain(lambda m: b"<!DOCTYPE html>"), "no PyTorch checkpoint", False),
-    "the pointer of Git LFS": (plain(lambda m: b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull", False),
-    "an archive of something else": (
-        with_file(lambda d: d.replace(b"data.pkl", b"word.xml")),
-        "no PyTorch checkpoint",
-        False,
-    ),
-    "a pipe": (pipe, "device or pipe", False),
-    "a link to a device": (link_to("/dev/zero"), "device or pipe", False),
-    "a link to itself": (link_to("model.pt"), "cannot be read", False),
-    "a link to nothing": (link_to("gone.pt"), "There is no file", False),
-    "a link to a folder": (link_to("."), "is a directory", False),
+    "a name with a line break": (with_state(lambda s: {**s, "a\nb": torch.zeros(3)}), "name that no module"),
+    "a name without end": (with_state(lambda s: {**s, "x" * 10**6: torch.zeros(3)}), "name that no module"),
+    "a list": (with_state(lambda s: list(s.values())), "a list"),
+    "a text": (with_state(lambda s: "embedding.weight"), "a text"),
+    "no tensors": (with_state(lambda s: {"epoch": 3}), "a dict of 'epoch'"),
+    "two models": (with_state(lambda s: {"generator": s, "critic": s}), "several models: 'generator'"),
+    "two models under known names": (with_state(lambda s: {"model": s, "state_dict": s}), "several models"),
+    "attributes over methods": (with_pickle(lambda m: ODD_DICT), "an empty dict"),
+    "nothing": (plain(lambda m: b""), "no PyTorch checkpoint"),
+    "noise": (plain(lambda m: np.random.default_rng(1).bytes(5000)), "no PyTorch checkpoint"),
+    "a web page": (plain(lambda m: b"<!DOCTYPE html>"), "no PyTorch checkpoint"),
+    "the pointer of Git LFS": (plain(lambda m: b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "an archive of something else": (with_file(lambda d: d.replace(b"data.pkl", b"word.xml")), "no PyTorch checkpoint"),
+    "a pipe": (pipe_called("model.pt"), "is a named pipe"),
+    "a link to a device": (link_to("/dev/zero"), "is a device"),
+    "a link to itself": (link_to("model.pt"), "cannot be read"),
+    "a link to nothing": (link_to("gone.pt"), "There is no file"),
+    "a link to a folder": (link_to("."), "is a directory"),
+    **{f"an archive with {name}": (with_file(change), words) for name, (change, words) in ZIPS.items()},
 }
 
 
@@ -359,8 +386,8 @@ VOCABULARIES = {
     "an array of numpy": (pickled(lambda m: np.array(["a", "b"])), "numpy"),
     "a list of numpy's texts": (pickled(lambda m: [np.str_("a")]), "numpy"),
     "a tuple": (pickled(lambda m: ("a", "b")), "TUPLE"),
-    "a set": (pickled(lambda m: {"a", "b"}), "no plain list"),
-    "bytes": (pickled(lambda m: [b"a"], 4), "no plain list"),
+    "a set": (pickled(lambda m: {"a", "b"}), "other than lists"),
+    "bytes": (pickled(lambda m: [b"a"], 4), "other than lists"),
     "an extension code": (raw(b"\x80\x02\x82\x01."), "EXT1"),
     "a persistent id": (raw(b"\x80\x02X\x01\x00\x00\x00aQ."), "BINPERSID"),
     "a buffer from outside": (raw(b"\x80\x05\x97."), "NEXT_BUFFER"),
@@ -393,8 +420,27 @@ VOCABULARIES = {
     "noise": (raw(np.random.default_rng(1).bytes(5000)), "vocab.pkl"),
     "instructions in no order": (raw(b"\x80\x02aeu."), "damaged"),
     "no end": (raw(b"\x80\x02]"), "damaged"),
-    "JSON cut short": (raw(b'["a", ', "vocab.json"), "truncated or no JSON"),
-    "JSON of depth": (raw(b"[" * 200_000, "vocab.json"), "truncated or no JSON"),
+    "JSON cut short": (raw(b'["a", ', "vocab.json"), "is not JSON"),
+    "JSON of depth": (raw(b"[" * 200_000, "vocab.json"), "nested more than"),
+    "JSON with ids that are not numbers": (raw(b'{"a": NaN}', "vocab.json"), "holds NaN"),
+    "JSON with an infinite id": (raw(b'{"a": 1e999}', "vocab.json"), "too large"),
+    "JSON with an id without end": (raw(b'{"a": ' + b"9" * 10**6 + b"}", "vocab.json"), "thousands of digits"),
+    "JSON with a huge id": (raw(b'{"a": ' + b"9" * 400 + b"}", "vocab.json"), "no list of words"),
+    "JSON of millions of lists": (raw(b"[" + b"[]," * 5_000_000 + b"[]]", "vocab.json"), "4,000,000 entries"),
+    "millions of lines": (raw(b"\n" * 5_000_000, "vocab.txt"), "4,000,000 entries"),
+    "JSON in another encoding": (raw('["a"]'.encode("utf-16"), "vocab.json"), "not UTF-8"),
+    "a pipe": (pipe_called("vocab.json"), "is a named pipe"),
+    "a pipe among pickles": (pipe_called("vocab.pkl"), "is a named pipe"),
+    "a link to a device": (link_to("/dev/zero", "vocab.pkl"), "is a device"),
+    "a link to a device as text": (link_to("/dev/zero", "vocab.txt"), "is a device"),
+    "a folder": (link_to(".", "vocab.json"), "is a directory"),
+    "a link to nothing": (link_to("gone", "vocab.json"), "There is no file"),
+    "a key twice": (raw(b"\x80\x02}(X\x01\x00\x00\x00aK\x00X\x01\x00\x00\x00aK\x01u."), "the key 'a' twice"),
+    "numbers that collide": (
+        pickled(lambda m: {k * (2**61 - 1): "a" for k in range(2_000)}),
+        "numbers as keys that are not ids",
+    ),
+    "two objects at the end": (raw(b"\x80\x02]]."), "do not fit together"),
     "JSON with a word twice": (as_json({"itos": ["a", "a"]}), "twice"),
     "JSON with a number": (as_json(["a", None]), "entry 1 is nothing"),
     "JSON of something else": (as_json({"model_type": "gpt2"}), "no list of words"),

@@ -1,6 +1,6 @@
 """Checkpoints from elsewhere, in: opened without trust, recognised by their tensors, made ordinary runs.
 
-The only room in which a pickle is ever opened, and there only tensors and plain containers come out.
+The only room that reads pickles, with a reader of its own: tensors and plain containers come out, nothing is executed.
 """
 
 from unrolled.importers.checkpoint_to_run import Imported, import_checkpoint, temporary_run

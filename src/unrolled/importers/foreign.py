@@ -20,6 +20,9 @@ from unrolled.config import ModelSettings, settings_from_values
 from unrolled.errors import UserError
 
 GATES = 4
+MOST_ROWS = 2_000_000  # of an embedding; the tokenizer takes a hundred times the room of a short row
+MOST_PADDING = 8  # numbers in the padded layers for each one in the checkpoint's
+FREE_NUMBERS = 2**24  # that may be padding in any case
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,26 @@ def check_chain(layers: Sequence[ForeignLayer], path: Path) -> None:
                 f"{path}: the layer {above.name} reads {above.input_size} numbers and the one below it, {below.name}, "
                 f"gives {below.hidden_size}; is a layer missing?"
             )
+
+
+def check_size(model: ForeignModel, path: Path) -> None:
+    """Check that a model does not become far larger than its file.
+
+    Raises:
+        UserError: it would, with zeros or with words.
+    """
+    if model.vocabulary_size > MOST_ROWS:
+        raise UserError(
+            f"{path} has a vocabulary of {model.vocabulary_size:,} entries; the most here is {MOST_ROWS:,}."
+        )
+    H = model.hidden_size
+    numbers = sum(layer.w_ih.numel() + layer.w_hh.numel() for layer in model.layers)
+    padded = sum(GATES * H * (H + (H if k else layer.input_size)) for k, layer in enumerate(model.layers))
+    if padded > MOST_PADDING * numbers + FREE_NUMBERS:
+        raise UserError(
+            f"{path} has layers of very different sizes: padded with zeros to the largest, their {numbers:,} numbers "
+            f"would become {padded:,}; unrolled cannot import it."
+        )
 
 
 def _widened(matrix: Tensor, columns: int) -> Tensor:

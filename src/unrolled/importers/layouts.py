@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unrolled.errors import UserError
 from unrolled.importers.ends import find_ends, listed
-from unrolled.importers.foreign import ForeignModel
+from unrolled.importers.foreign import ForeignModel, check_size
 from unrolled.importers.gate_by_gate import find_cells, read_cells
 from unrolled.importers.torch_lstm import find_stacks, read_stack
 
@@ -42,7 +42,9 @@ def read_model(tensors: Mapping[str, Tensor], path: Path) -> ForeignModel:
         layout, layers = GATE_BY_GATE, read_cells(tensors, numbered, path)
         used = {name for parts in numbered.values() for name in parts.values()}
     rest = {name: tensor for name, tensor in tensors.items() if name not in used}
-    return ForeignModel(layout, layers, find_ends(rest, layers[0].input_size, layers[-1].hidden_size, path))
+    model = ForeignModel(layout, layers, find_ends(rest, layers[0].input_size, layers[-1].hidden_size, path))
+    check_size(model, path)
+    return model
 
 
 def _no_single_stack(tensors: Mapping[str, Tensor], found: Mapping[str, object], path: Path) -> str:

@@ -7,7 +7,7 @@ before anything is copied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 FEWEST_TENSORS = 3  # of a model: an embedding, a layer, an output
 MOST_TENSORS = 2_000  # of one with 64 layers there are 259
 LONGEST_NAME = 300
+MOST_OWNERS = 4  # of the same numbers: a tied embedding has up to three names
 
 
 def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
@@ -34,7 +35,19 @@ def state_dict_of(content: Any, path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} holds {len(tensors):,} tensors, far more than any model here has.")
     if strange := [name for name in tensors if len(name) > LONGEST_NAME or not name.isprintable()]:
         raise UserError(f"{path} holds a tensor with a name that no module of PyTorch has: {strange[0]!r:.80}.")
+    _check_sharing(tensors.values(), path)
     return tensors
+
+
+def _check_sharing(tensors: Iterable[Tensor], path: Path) -> None:
+    """Refuse many tensors over the same numbers: each is copied before it is used."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    whole = [min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in tensors]
+    if sum(whole) > MOST_OWNERS * sum(storages.values()):
+        raise UserError(
+            f"{path} holds tensors that share their numbers: {sum(whole):,} bytes of them, and "
+            f"{sum(storages.values()):,} in the file; save a copy of each: tensor.clone()."
+        )
 
 
 def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:

@@ -6,21 +6,21 @@
 
 from __future__ import annotations
 
-import io
-import json
-import pickle
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from unrolled.errors import UserError
-from unrolled.importers.checkpoint_file import is_archive, open_regular, read_checkpoint
-from unrolled.importers.pickles import NotPlain, Rules, check_pickle
+from unrolled.importers.checkpoint_file import is_archive, open_foreign, read_open_checkpoint
+from unrolled.importers.pickles import Rules, read_pickle
+from unrolled.importers.refusals import NotPlain
+from unrolled.strict_json import JsonProblem, parse_json
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 LONGEST_WORD = 1_000
 MAX_VOCABULARY_BYTES = 64 * 2**20
+MOST_ENTRIES = 4_000_000
 NAMES = (
     *("itos", "stoi", "vocab", "idx2word", "word2idx", "index2word", "word2index", "id2word", "word2id"),
     *("idx2char", "char2idx"),
@@ -31,27 +31,18 @@ SAVE_A_LIST = (
 )
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Builds lists, dicts, texts and numbers; there is no object that it would look up."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise NotPlain(f"holds a Python object ({module}.{name}), and opening that could run any code")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise NotPlain("refers to something outside the file")
-
-
 def read_vocabulary(path: Path) -> list[str]:
     """Return the words of a file; position is id.
 
     Raises:
-        UserError: the file is missing, damaged, hostile, or holds no list of distinct words.
+        UserError: the file is missing, damaged, hostile, or does not hold a list of distinct words.
     """
-    with open_regular(path, MAX_VOCABULARY_BYTES) as file:
-        data = file.read()
+    with open_foreign(path, MAX_VOCABULARY_BYTES) as file:
+        if is_archive(file.read(4)):
+            return words_of(read_open_checkpoint(file, path), path)
+        file.seek(0)
+        data = _read_bounded(file, path)
     readers = {".json": _read_json, ".txt": _read_lines}
-    if is_archive(data):
-        return words_of(read_checkpoint(path), path)
     return words_of(readers.get(path.suffix.lower(), _read_pickle)(data, path), path)
 
 
@@ -112,29 +103,45 @@ def _check_words(words: list[Any], path: Path) -> None:
         raise UserError(f"{path} holds {twice!r:.60} twice, so an id cannot be told from a word; {SAVE_A_LIST}.")
 
 
+def _read_bounded(file: BinaryIO, path: Path) -> bytes:
+    """Read to the end, or to the bound where the file grows in the meantime."""
+    try:
+        data = file.read(MAX_VOCABULARY_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+    if len(data) > MAX_VOCABULARY_BYTES:
+        raise UserError(f"{path} grows while it is read; wait until it is complete.")
+    return data
+
+
 def _read_pickle(data: bytes, path: Path) -> Any:
     try:
-        check_pickle(data, Rules())
-        return PlainUnpickler(io.BytesIO(data)).load()
+        return read_pickle(data, Rules())
     except NotPlain as reason:
         raise UserError(f"{path} {reason}; {SAVE_A_LIST}.") from None
-    except Exception as error:  # instructions in an order that builds nothing can raise anything
-        raise UserError(f"{path} is damaged or no pickle at all; {SAVE_A_LIST}.") from error
 
 
 def _read_json(data: bytes, path: Path) -> Any:
+    _check_entries(data.count(b","), path)
     try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        raise UserError(f"{path} is truncated or no JSON; expected is a list of words.") from None
+        return parse_json(data)
+    except JsonProblem as problem:
+        raise UserError(f"{path} {problem}; expected is a list of words.") from None
 
 
 def _read_lines(data: bytes, path: Path) -> list[str]:
+    _check_entries(data.count(b"\n"), path)
     try:
         lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise UserError(f"{path} is no UTF-8 text; expected is a word a line.") from None
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def _check_entries(count: int, path: Path) -> None:
+    """Refuse more entries than a vocabulary has before anything is made of them: each takes far more than its byte."""
+    if count > MOST_ENTRIES:
+        raise UserError(f"{path} has more than {MOST_ENTRIES:,} entries, and no vocabulary has; {SAVE_A_LIST}.")
 
 
 def _described(value: Any) -> str:
