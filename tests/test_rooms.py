@@ -26,7 +26,7 @@ ROWS = (
     ("decoding", "evaluation", "runs"),
     ("sampling", "importers"),
     ("training", "trained"),
-    ("export", "bench"),
+    ("export", "bench", "serving"),
     ("web",),
     ("cli",),
 )
@@ -66,6 +66,7 @@ NETWORK = {
     *("urllib.request", "urllib.error", "urllib3", "http.client", "ftplib", "smtplib", "telnetlib", "xmlrpc"),
     *("requests", "httpx", "aiohttp", "websockets", "kagglehub", "huggingface_hub", "datasets"),
 }
+WEB_FRAMEWORKS = {"flask", "werkzeug", "waitress", "jinja2"}
 
 
 def modules() -> dict[str, ast.Module]:
@@ -132,6 +133,8 @@ def forbidden(path: str, tree: ast.Module) -> list[str]:
             problems.append(f"{path} imports {name}: only data/downloads.py uses the network")
         if room_of(path) != "web" and within(name, "socket"):
             problems.append(f"{path} imports {name}: only web/ listens")
+        if room_of(path) != "web" and any(within(name, known) for known in WEB_FRAMEWORKS):
+            problems.append(f"{path} imports {name}: only web/ knows a web framework")
     for node in ast.walk(tree):
         problems += [f"{path}:{node.lineno} {problem}" for problem in misuse(node, path)]
     return problems
@@ -206,7 +209,7 @@ def test_no_room_loads_pickles_runs_text_prints_or_borrows_an_lstm():
         ("training/start.py", "from unrolled.trained import load"),
         ("units.py", "from unrolled.errors import UserError"),
         ("config.py", "from unrolled import load"),  # through the front door
-        ("web/page.py", "import unrolled"),
+        ("web/pages/view.py", "import unrolled"),
     ],
 )
 def test_a_planted_upward_import_is_caught(path, code):
@@ -255,6 +258,8 @@ def test_an_import_from_below_or_beside_is_allowed(path, code):
         ("cli/data.py", "def f():\n    import kagglehub"),
         ("runs/folder.py", "import socket"),
         ("web/server.py", "socket.create_connection(('x', 1))"),
+        ("serving/session.py", "from flask import request"),
+        ("serving/session.py", "def late():\n    import waitress.server"),
     ],
 )
 def test_a_planted_misuse_is_caught(path, code):

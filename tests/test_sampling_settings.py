@@ -14,10 +14,10 @@ from unrolled.config import SamplingSettings
 from unrolled.decoding import NativeDecoder, NumpyDecoder
 from unrolled.native import native_library
 from unrolled.sampling import generate, native_batch, processors
+from unrolled.serving.settings import WebSettings
 from unrolled.text.characters import CharacterTokenizer
-from unrolled.web import schemas
-from unrolled.web.fields import NOT_ON_THE_PAGE, field_names, number_fields, wording
-from unrolled.web.settings import WebSettings
+from unrolled.web.api import schemas
+from unrolled.web.pages.form_fields import NOT_ON_THE_PAGE, field_names, number_fields, wording
 
 LETTERS = CharacterTokenizer.from_characters("abcdefgh\n ")
 NEEDS_NATIVE = pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")

@@ -7,8 +7,8 @@ import pytest
 
 from unrolled.config import MOST_PROBLEMS, make_settings, sampling_settings, settings_from_values
 from unrolled.errors import UserError
-from unrolled.web.api import read_request
-from unrolled.web.settings import WebSettings
+from unrolled.serving.settings import WebSettings
+from unrolled.web.api.routes import read_request
 
 PYTHON = re.compile(
     r"\b(tuple|dict|list\[|dictionary|instance|NoneType|None|True|False|str|int|float|Settings\(|pydantic|validat\w+"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import unrolled
-from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
+from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
 
 
 def test_every_option_reaches_the_server(cli, monkeypatch):

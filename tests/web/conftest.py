@@ -4,11 +4,10 @@ import threading
 
 import pytest
 
-from unrolled.web.application import create_app
+from tests.web.fakes import FakeModel
+from tests.web.proxies import nginx as nginx
+from unrolled.web.app import create_app
 from unrolled.web.server import Server, bind
-
-from .fakes import FakeModel
-from .proxies import nginx as nginx
 
 
 @pytest.fixture

@@ -6,13 +6,12 @@ import threading
 
 import pytest
 
+from tests.web.fakes import FakeModel
+from tests.web.proxies import KEPT, STRIPPED
 from unrolled.config import SamplingSettings
-from unrolled.web.application import create_app
-from unrolled.web.models import ModelFolder
-from unrolled.web.settings import WebSettings
-
-from .fakes import FakeModel
-from .proxies import KEPT, STRIPPED
+from unrolled.serving.models import ModelFolder
+from unrolled.serving.settings import WebSettings
+from unrolled.web.app import create_app
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:

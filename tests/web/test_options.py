@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import UserError
+from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
 from unrolled.web.options import read_settings
-from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
 
 
 def test_without_options_the_settings_are_the_usual_ones_with_a_history_where_it_is_private():

@@ -8,7 +8,7 @@ import pytest
 
 from tests.decoding.own_part import sharing_weights, texts_of
 from unrolled.trained import load
-from unrolled.web.application import create_app
+from unrolled.web.app import create_app
 
 PROMPT = "On day"
 SENT = {"seed": 5, "max_tokens": 30, "temperature": 0.9, "repetition_penalty": 1.3}

@@ -9,11 +9,10 @@ from contextlib import closing
 
 import pytest
 
-from unrolled.web.application import create_app
-from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
-
-from .fakes import FakeModel
-from .proxies import FORWARDED, KEPT, STRIPPED
+from tests.web.fakes import FakeModel
+from tests.web.proxies import FORWARDED, KEPT, STRIPPED
+from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
+from unrolled.web.app import create_app
 
 PREFIXES = {"stripped": "/user/jane%40x/proxy/5000/", "kept": "/kept/tales/", "forwarded": "/forwarded/"}
 LOCATIONS = {"stripped": STRIPPED, "kept": KEPT, "forwarded": FORWARDED}

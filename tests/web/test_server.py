@@ -16,13 +16,12 @@ from contextlib import closing
 
 import pytest
 
+from tests.web.fakes import FakeModel
 from unrolled.errors import UserError
+from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
 from unrolled.web import server as server_module
-from unrolled.web.application import create_app
+from unrolled.web.app import create_app
 from unrolled.web.server import address_url, bind, is_loopback, serve, serve_models, settings_for
-from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
-
-from .fakes import FakeModel
 
 
 def connect(server):

@@ -6,9 +6,9 @@
 facts into words, `server` binds and serves. Nothing here prints.
 """
 
-from unrolled.web.application import create_app
+from unrolled.serving.settings import WebSettings
+from unrolled.web.app import create_app
 from unrolled.web.options import read_settings
 from unrolled.web.server import serve, serve_models
-from unrolled.web.settings import WebSettings
 
 __all__ = ["WebSettings", "create_app", "read_settings", "serve", "serve_models"]

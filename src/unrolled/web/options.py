@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unrolled.errors import UserError
-from unrolled.web.hosts import read_host
-from unrolled.web.prefix import read_prefix
-from unrolled.web.settings import LOOPBACK_HOSTS, DecodingChoice, HistoryChoice, WebSettings
+from unrolled.serving.settings import LOOPBACK_HOSTS, DecodingChoice, HistoryChoice, WebSettings
+from unrolled.web.security.hosts import read_host
+from unrolled.web.security.prefix import read_prefix
 
 LONGEST_DAYS = 36_500
 

@@ -22,14 +22,14 @@ from flask import Flask
 from waitress.adjustments import Adjustments
 
 from unrolled.errors import UserError
-from unrolled.web.application import create_app, open_history
-from unrolled.web.history import MOST_ENTRIES, History
-from unrolled.web.listening import Listener
-from unrolled.web.models import double_names
-from unrolled.web.opening import models_of
-from unrolled.web.settings import LOOPBACK_HOSTS, WebSettings
-from unrolled.web.threads import ThreadPool
-from unrolled.web.writing import Desk
+from unrolled.serving.models import double_names
+from unrolled.serving.opening import models_of
+from unrolled.serving.session import Desk
+from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
+from unrolled.web.app import create_app, open_history
+from unrolled.web.history.history import MOST_ENTRIES, History
+from unrolled.web.transport.listening import Listener
+from unrolled.web.transport.threads import ThreadPool
 
 LOG = logging.getLogger("unrolled.web")
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5000

@@ -1,0 +1,139 @@
+"""The JSON interface: `POST /api/generate`, `GET /api/models`, and their description at `/openapi.json`.
+
+A page of another site can send a form here but no `application/json` without asking first, which this server never
+allows; so the type of the body is part of the guard, beside the Host and Sec-Fetch-Site headers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, abort, jsonify, request
+from pydantic import ValidationError
+
+from unrolled.config import validation_problems
+from unrolled.errors import UserError
+from unrolled.serving.models import NoSuchModel, ServedModel
+from unrolled.serving.request import WriteRequest
+from unrolled.serving.session import Writing
+from unrolled.serving.settings import WebSettings
+from unrolled.strict_json import lenient_number, parse_json
+from unrolled.text.unicode import well_formed
+from unrolled.web.api.schemas import (
+    GenerateAnswer,
+    ModelAnswer,
+    ModelsAnswer,
+    SampleAnswer,
+    openapi_document,
+    request_model,
+)
+from unrolled.web.context import REFUSALS, the_room
+from unrolled.web.pages.view import ending_note
+
+routes = Blueprint("api", __name__)
+
+
+@routes.post("/api/generate")
+def generate() -> Response | tuple[Response, int, dict[str, str]]:
+    """Write on from a prompt; the names are those of `unrolled generate`."""
+    room = the_room()
+    if request.mimetype != "application/json":
+        abort(415, "Send the request as JSON, with the header Content-Type: application/json.")
+    try:
+        asked = read_request(request.get_data(), room.settings, list(room.models))
+        writing = room.open(asked)
+        for _ in writing.pieces():
+            pass
+    except REFUSALS as error:
+        body, status, headers = room.refusal(error)
+        return jsonify(body), status, headers
+    return jsonify(_answer(writing, room.keep(writing, "api"), room.settings))
+
+
+@routes.get("/api/models")
+def models() -> Response:
+    """List the models."""
+    room = the_room()
+    answers = [_model_answer(served, served.id == room.default_id) for served in room.models.values()]
+    return jsonify(ModelsAnswer(models=answers).model_dump(mode="json"))
+
+
+@routes.get("/openapi.json")
+def openapi() -> Response:
+    """Describe the interface."""
+    return jsonify(openapi_document(the_room().settings, request.script_root))
+
+
+def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> WriteRequest:
+    """Read the body of a request.
+
+    Args:
+        body: a JSON object in UTF-8.
+        settings: the limits.
+        model_ids: the ids that there are; the first is the default.
+
+    Raises:
+        NoSuchModel: it names another model.
+        UserError: it is no JSON object, or its values cannot be used; all problems are in one message.
+    """
+    values = _json_object(body)
+    if isinstance(values.get("stop"), list):
+        values["stop"] = tuple(values["stop"])  # what the settings hold; nothing else is converted
+    model = request_model(settings)
+    try:
+        asked = model.model_validate(values, strict=True)
+    except ValidationError as error:
+        problems = validation_problems(error, list(model.model_fields))
+        raise UserError(f"The request cannot be used: {'; '.join(problems)}.") from None
+    model_id = model_ids[0] if asked.model is None else asked.model
+    if model_id not in model_ids:
+        raise NoSuchModel(model_id, model_ids)
+    given = asked.model_dump(exclude_unset=True, exclude={"model", "prompt", "seed"})
+    return WriteRequest(model_id, well_formed(asked.prompt), given, asked.seed)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        values = parse_json(body.decode("utf-8"), pairs_hook=_without_doubles, number_hook=lenient_number)
+    except ValueError:  # not UTF-8, or a JsonProblem
+        raise UserError("The body is not readable as JSON; send one object in UTF-8.") from None
+    if not isinstance(values, dict):
+        raise UserError('The body must be one JSON object, such as {"prompt": "Once upon a time"}.')
+    return values
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise UserError(f"The name {name!r} is there twice; send it once.")
+        values[name] = value
+    return values
+
+
+def _answer(writing: Writing, notice: str | None, settings: WebSettings) -> dict[str, Any]:
+    note = " ".join(filter(None, (ending_note(writing.outcome.finish_reason, settings), notice)))
+    return GenerateAnswer(
+        seed=writing.seed,
+        samples=[SampleAnswer(**vars(sample)) for sample in writing.samples],
+        prompt=writing.prompt,
+        unknown=list(writing.unknown),
+        model=writing.model_id,
+        warnings=list(writing.warnings),
+        note=note or None,
+    ).model_dump(mode="json")
+
+
+def _model_answer(served: ServedModel, is_default: bool) -> ModelAnswer:
+    tokenizer = None if served.loaded is None else served.loaded.tokenizer
+    return ModelAnswer(
+        id=served.id,
+        name=served.name,
+        default=is_default,
+        loaded=served.loaded is not None,
+        tokenizer=served.kind,
+        vocabulary_size=None if tokenizer is None else tokenizer.vocabulary_size,
+        parameters=served.info.get("parameters"),
+        warnings=list(served.warnings),
+        sampling=served.sampling.model_dump(mode="json"),
+    )

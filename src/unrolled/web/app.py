@@ -1,0 +1,195 @@
+"""The Flask application: the page that writes, its stream and a health check; other pages have files of their own.
+
+Everything is validated before the first byte of an answer, so that a bad request is a 400 with a message and never a
+text that breaks off. Each request has its own generator and state; models are shared and never changed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Flask, Response, jsonify, render_template, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from unrolled.errors import UserError
+from unrolled.serving.models import ModelFolder
+from unrolled.serving.session import Writing
+from unrolled.serving.settings import WebSettings
+from unrolled.version import __version__
+from unrolled.web.api import routes as api_routes
+from unrolled.web.context import BROKEN, REFUSALS, Room, the_room
+from unrolled.web.history import pages as history_pages
+from unrolled.web.history.history import History, default_history_file
+from unrolled.web.pages.form_fields import OWN, PRESETS, STOP, UNKNOWN, number_fields, plain_number, shown_values
+from unrolled.web.pages.form_reading import json_fields
+from unrolled.web.pages.view import Answer, answer_facts, continuation_of, model_card
+from unrolled.web.security import answers
+from unrolled.web.security.prefix import PrefixStripped
+
+if TYPE_CHECKING:
+    from unrolled.trained import TrainedModel
+
+LOG = logging.getLogger("unrolled.web")
+
+routes = Blueprint("web", __name__)
+
+
+def create_app(
+    models: Sequence[TrainedModel | ModelFolder], settings: WebSettings | None = None, history: History | None = None
+) -> Flask:
+    """Build the application around models; the first one is offered first.
+
+    Args:
+        models: loaded ones, or folders of ones that are loaded when they are first asked for.
+        settings: limits, and where the application stands.
+        history: where texts are kept; None: as `settings.history` says, of which `auto` is `off` here.
+
+    Raises:
+        ValueError: there is no model.
+        UserError: the history cannot be opened.
+    """
+    if not models:
+        raise ValueError("the web application needs at least one model")
+    app = Flask("unrolled.web")
+    settings = WebSettings() if settings is None else settings
+    if history is None and settings.history in ("on", "hidden"):
+        history = open_history(settings)
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    app.json.sort_keys = False
+    app.extensions["unrolled"] = Room(models, settings, history)
+    for blueprint in (routes, history_pages.routes, api_routes.routes):
+        app.register_blueprint(blueprint)
+    answers.install(app)
+    if settings.prefix or settings.behind_proxy:
+        app.wsgi_app = PrefixStripped(app.wsgi_app, settings.prefix)
+    if settings.behind_proxy:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1, x_prefix=1)
+    return app
+
+
+def open_history(settings: WebSettings) -> History:
+    """Open the history that the settings name.
+
+    Raises:
+        UserError: its file cannot be used.
+    """
+    file = default_history_file() if settings.history_file is None else settings.history_file
+    return History(file, settings.keep_days)
+
+
+@routes.get("/")
+def home() -> str | tuple[str, int]:
+    """Show the empty page, for the model that the address names (`?model=ID`)."""
+    room = the_room()
+    asked = request.args.get("model", room.default_id)
+    if asked not in room.models:
+        problem = f"There is no model “{asked[:80]}”; choose one of {', '.join(room.models)}."
+        return _page({"prompt": room.settings.default_prompt}, problems={"model": problem}), 400
+    return _page({"prompt": room.settings.default_prompt, "model": asked})
+
+
+@routes.post("/")
+def write() -> str | tuple[str, int, dict[str, str]]:
+    """Answer the plain form: the whole text on a new page."""
+    room, values = the_room(), answers.form_values()
+    typed = {name: sent[0] for name, sent in values.items() if isinstance(sent[0], str)}
+    preset = _preset(values.get("preset"), typed.get("model"))
+    if preset is not None:
+        return _page(typed | preset)
+    try:
+        writing = room.open(room.read(values))
+        text = "".join(writing.pieces())
+    except REFUSALS as error:
+        body, status, headers = room.refusal(error)
+        problems = body.get("fields")
+        return _page(typed, problems=problems, message=None if problems else body["error"]), status, headers
+    facts = answer_facts(writing, room.settings, room.keep(writing, "page"))
+    return _page(typed | {"prompt": writing.prompt}, answer=Answer(writing.prompt, text, facts))
+
+
+@routes.post("/stream")
+def stream() -> Response | tuple[Response, int, dict[str, str]]:
+    """Answer with one JSON object a line: pieces of text, then how the text was made."""
+    room = the_room()
+    try:
+        values = json_fields(request.get_data()) if request.is_json else answers.form_values()
+        writing = room.open(room.read(values))
+    except REFUSALS as error:
+        body, status, headers = room.refusal(error)
+        return jsonify(body), status, headers
+    response = Response(_lines(writing, room), mimetype="application/x-ndjson")
+    response.headers["X-Accel-Buffering"] = "no"  # nginx passes each line on at once
+    response.headers["X-Unrolled-Seed"] = str(writing.seed)
+    response.call_on_close(writing.close)
+    return response
+
+
+@routes.get("/health")
+def health() -> Response:
+    """Say that the server answers."""
+    return jsonify(status="ok")
+
+
+def _lines(writing: Writing, room: Room) -> Iterator[str]:
+    pieces = writing.pieces()
+    try:
+        for piece in pieces:
+            yield _line({"text": piece})
+    except GeneratorExit:  # the reader left
+        pieces.close()
+        room.keep(writing, "page")
+        raise
+    except UserError as error:
+        yield _line({"error": str(error)})
+    except Exception:
+        LOG.exception("generation failed")
+        yield _line({"error": BROKEN})
+    else:
+        yield _line(answer_facts(writing, room.settings, room.keep(writing, "page")))
+
+
+def _line(value: dict[str, object]) -> str:
+    return json.dumps(value) + "\n"
+
+
+def _preset(sent: list[object] | None, model_id: str | None) -> dict[str, str] | None:
+    """Return what the fields hold after a preset's button was pressed, or None where none was."""
+    room = the_room()
+    if sent == [OWN] and model_id in (None, "", *room.models):
+        return shown_values(room.models[model_id or room.default_id].sampling, room.settings)
+    chosen = next((preset for preset in PRESETS if sent == [preset.name]), None)
+    return None if chosen is None else {name: plain_number(value) for name, value in chosen.values.items()}
+
+
+def _page(
+    typed: dict[str, str],
+    *,
+    problems: dict[str, str] | None = None,
+    message: str | None = None,
+    answer: Answer | None = None,
+) -> str:
+    """Render the page with the form filled in as typed, and the chosen model's own settings in all other fields."""
+    room = the_room()
+    cards = {served.id: model_card(served, room.settings) for served in room.models.values()}
+    chosen = cards.get(typed.get("model", ""), cards[room.default_id])
+    return render_template(
+        "page.html",
+        version=__version__,
+        models=cards,
+        chosen=chosen,
+        fields=number_fields(room.settings),
+        stop=STOP,
+        choice=UNKNOWN,
+        typed={"seed": ""} | chosen.values | typed,
+        presets=PRESETS,
+        settings=room.settings,
+        problems={} if problems is None else problems,
+        message=message,
+        answer=answer,
+        following=continuation_of(answer.prompt, answer.text, room.settings) if answer else None,
+        kept=room.history,
+        browsable=room.shown_history,
+    )

@@ -1,0 +1,95 @@
+"""What the views share: the models by id, the limits, the desk and the history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from flask import current_app, request
+
+from unrolled.errors import UserError
+from unrolled.serving.loading import Loading, ModelLoading, ModelUnavailable
+from unrolled.serving.models import ModelFolder, NoSuchModel, served_models
+from unrolled.serving.request import WriteRequest
+from unrolled.serving.session import Busy, Desk, Writing
+from unrolled.serving.settings import WebSettings
+from unrolled.web.history.history import Entry, History
+from unrolled.web.pages.form_reading import FormProblems, read_fields
+
+if TYPE_CHECKING:
+    from unrolled.trained import TrainedModel
+
+BUSY = "The server is busy with other requests at the moment; please try again in a few seconds."
+REFUSALS = (UserError, Busy)
+BROKEN = "Something went wrong here, and it was noted. Please try again."
+
+
+class Room:
+    """One for an application; `the_room` gives it to a view."""
+
+    def __init__(
+        self, models: Sequence[TrainedModel | ModelFolder], settings: WebSettings, history: History | None
+    ) -> None:
+        self.while_waiting: Callable[[], AbstractContextManager] = nullcontext  # a server may have another thread work
+
+        def waiting() -> AbstractContextManager:
+            return self.while_waiting()
+
+        limits = (settings.models_at_once, settings.load_seconds, settings.requests_waiting_for_loads)
+        self.models = served_models(models, Loading(not settings.public, *limits, waiting))
+        self.settings = settings
+        self.desk = Desk(settings, while_waiting=waiting)
+        self.history = history
+
+    @property
+    def default_id(self) -> str:
+        """The id of the model that is offered first."""
+        return next(iter(self.models))
+
+    @property
+    def shown_history(self) -> History | None:
+        """The history, where visitors may read it."""
+        return None if self.settings.history == "hidden" else self.history
+
+    def read(self, values: dict[str, list[object]]) -> WriteRequest:
+        """Validate submitted fields; see `read_fields`."""
+        return read_fields(values, self.settings, list(self.models))
+
+    def open(self, asked: WriteRequest) -> Writing:
+        """Load the model of a valid request and take a slot, which may wait in the queue; see `Desk.open`."""
+        is_gone = request.environ.get("waitress.client_disconnected", lambda: False)
+        return self.desk.open(self.models[asked.model_id].ready, asked, is_gone)
+
+    def refusal(self, error: UserError | Busy) -> tuple[dict[str, Any], int, dict[str, str]]:
+        """Return how a request is refused: the answer as JSON holds it, the status, and headers."""
+        if isinstance(error, Busy):
+            return {"error": BUSY}, 503, {"Retry-After": str(error.retry_after)}
+        body: dict[str, Any] = {"error": str(error)}
+        if isinstance(error, NoSuchModel):
+            return body | {"models": error.known}, 404, {}
+        if isinstance(error, FormProblems):
+            return body | {"fields": error.fields}, 400, {}
+        if isinstance(error, ModelLoading):
+            return body, 503, {"Retry-After": str(self.desk.retry_after())}
+        return body, 503 if isinstance(error, ModelUnavailable) else 400, {}
+
+    def keep(self, writing: Writing, source: str) -> str | None:
+        """Add what was written to the history; return a sentence for the reader where that failed."""
+        if self.history is None:
+            return None
+        settings = writing.sampling.model_dump(mode="json", exclude={"n", "seed"})
+        facts = (time.time(), source, writing.model_id, writing.prompt)
+        seconds = round(writing.outcome.seconds, 3)
+        return self.history.keep(
+            [
+                Entry(*facts, sample.text, sample.finish_reason, sample.tokens, seconds, sample.seed, settings)
+                for sample in writing.samples
+            ]
+        )
+
+
+def the_room() -> Room:
+    """Return the room of the application that answers this request."""
+    return current_app.extensions["unrolled"]

@@ -1,0 +1,1 @@
+"""The page: its fields, the reading of its form, and what it shows."""

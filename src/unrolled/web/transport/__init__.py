@@ -1,0 +1,1 @@
+"""Connections, the listening server and its threads: waitress with deadlines."""
