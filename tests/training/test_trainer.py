@@ -22,7 +22,7 @@ def measured(monkeypatch):
     def give(*losses):
         left = list(losses)
 
-        def measure(model, ids, start_id, max_tokens):
+        def measure(model, ids, start_id, max_tokens, before_part):
             kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
             return left.pop(0) * 50, 50
 

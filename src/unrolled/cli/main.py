@@ -7,8 +7,10 @@ A command's module is imported when that command runs, so that `unrolled --help`
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -84,7 +86,15 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. Afterwards Ctrl-C is ignored: all that is left to do is to end the process."""
+    try:
+        _run()
+    finally:
+        with contextlib.suppress(ValueError):  # signals belong to the main thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character is no failure
@@ -100,6 +110,8 @@ def main() -> None:
         usage = f" See '{context.command_path} --help'." if context is not None else ""
         _fail(error.format_message() + usage)
     except (KeyboardInterrupt, click.Abort):
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in a traceback
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
     except ReaderLeft:
