@@ -88,7 +88,7 @@ def cli(capsys, monkeypatch):
     """Run `unrolled` with these arguments in this process."""
 
     def call(*arguments, stdin=b""):
-        from unrolled.cli.main import main
+        from unrolled.cli.main import run
 
         monkeypatch.setattr(sys, "argv", ["unrolled", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
@@ -96,7 +96,7 @@ def cli(capsys, monkeypatch):
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as end:
-                main()
+                run()
         finally:  # a process that ends needs none; this one continues
             for number, handler in handlers.items():
                 signal.signal(number, handler)

@@ -79,7 +79,7 @@ def stopped_while_drawing(path, metrics, title, look):
     parts = itertools.count()
 
     def signal_then_look():
-        if next(parts) == 2:
+        if next(parts) == 3:
             signal.raise_signal(signal.SIGTERM)
         look()
 

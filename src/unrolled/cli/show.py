@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unrolled.cli.printing import print_json, printable, remark
+from unrolled.cli.stopping import STOPPED
 from unrolled.cli.typed import own_name, resume_command
 from unrolled.training import Evaluated, Event, Finished, Listener, Note, Previewed, RolledBack, Started, Stepped
 from unrolled.training.resuming import STEPS_WITHOUT_LIMIT
@@ -134,7 +135,7 @@ def print_finished(finished: Finished, as_json: bool) -> int:
         return 0
     sys.stdout.flush()
     remark(f"Continue with: {resume_command(finished.folder)}")  # last, and in one line that can be copied
-    return 130
+    return STOPPED
 
 
 def _table(finished: Finished) -> Table:

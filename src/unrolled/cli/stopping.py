@@ -30,7 +30,7 @@ from unrolled.cli.printing import printable
 if TYPE_CHECKING:
     from unrolled.training.interrupts import StopRequest
 
-STATUS = 130  # of a program that was ended by Ctrl-C
+STOPPED = 130  # of a program that was ended by Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TIDYING_SECONDS = 0.5  # for the temporary files of a text that is being read
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
@@ -77,7 +77,7 @@ class Stopping:
         self._watching.join()
         if self._raised:
             say(self._farewell())
-            sys.exit(STATUS)
+            sys.exit(STOPPED)
 
     def imported(self) -> None:
         """From now on Ctrl-C may raise: the modules are whole, and there may be temporary files to remove."""
@@ -121,7 +121,7 @@ class Stopping:
 
     def _leave(self) -> NoReturn:
         say(self._farewell())
-        os._exit(STATUS)
+        os._exit(STOPPED)
 
     def _farewell(self) -> str:
         begun = self._request is not None

@@ -27,7 +27,11 @@ def draw_loss(
     """
     look = before_part if before_part is not None else _nothing
     look()
-    figure = _figure(metrics, title)
+    from matplotlib.figure import Figure  # heavy, and only needed here; a Figure of one's own touches no global state
+
+    look()
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    _draw(figure, metrics, title)
     look()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
@@ -39,11 +43,8 @@ def _nothing() -> None:
     pass
 
 
-def _figure(metrics: list[dict[str, Any]], title: str) -> Figure:
-    from matplotlib.figure import Figure  # heavy, and only needed here; a Figure of one's own touches no global state
-
+def _draw(figure: Figure, metrics: list[dict[str, Any]], title: str) -> None:
     steps = [entry["step"] for entry in metrics]
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for key, label, colour in (
         ("train_loss_nats", "training", "#8a8f98"),
@@ -60,7 +61,6 @@ def _figure(metrics: list[dict[str, Any]], title: str) -> Figure:
     axes.secondary_yaxis("right", functions=(bits_from_nats, _nats)).set_ylabel("bits per token")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    return figure
 
 
 def _valid(entry: dict[str, Any]) -> float:
