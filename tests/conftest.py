@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -87,13 +88,18 @@ def cli(capsys, monkeypatch):
     """Run `unrolled` with these arguments in this process."""
 
     def call(*arguments, stdin=b""):
-        from unrolled.cli.main import main
+        from unrolled.cli.main import run
 
         monkeypatch.setattr(sys, "argv", ["unrolled", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as end:
+                run()
+        finally:  # a process that ends needs none; this one continues
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         captured = capsys.readouterr()
         return Outcome(end.value.code, captured.out, captured.err)
 

@@ -1,5 +1,6 @@
 """Stopped and gone on with equals never stopped, bit for bit: in fresh processes, after signals, after `kill -9`."""
 
+import itertools
 import json
 import os
 import signal
@@ -11,8 +12,10 @@ import torch
 
 from tests.conftest import TINY
 from unrolled.errors import UserError
+from unrolled.evaluation import validation
 from unrolled.kernels import available_kernels, select_kernel, store_choice
-from unrolled.training import Note, Started, Stepped, resume
+from unrolled.runs import draw_loss
+from unrolled.training import Evaluated, Note, Previewed, Started, Stepped, resume, start, trainer
 
 DEEP = {"model.layers": 2, "regularization.dropout": 0.2}
 TRAIN_AND_DIE = """
@@ -43,6 +46,44 @@ def at_step(step, act):
             act()
 
     return listen
+
+
+def at_evaluation(step, act):
+    def listen(event):
+        if isinstance(event, Evaluated) and event.entry["step"] == step:
+            act()
+
+    return listen
+
+
+def stopped_at(part, of_evaluation):
+    """An evaluation that is measured as ever; a signal comes before a part of one of them."""
+    evaluations = itertools.count(1)
+
+    def measure(*arguments):
+        *rest, look = arguments
+        this, parts = next(evaluations), itertools.count()
+
+        def signal_then_look():
+            if (this, next(parts)) == (of_evaluation, part):
+                signal.raise_signal(signal.SIGINT)
+            look()
+
+        return validation.validation_loss_nats(*rest, signal_then_look)
+
+    return measure
+
+
+def stopped_while_drawing(path, metrics, title, look):
+    """A picture that is drawn as ever; a signal comes before its last part."""
+    parts = itertools.count()
+
+    def signal_then_look():
+        if next(parts) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        look()
+
+    draw_loss(path, metrics, title, signal_then_look)
 
 
 def stop_by(number):
@@ -110,8 +151,8 @@ def test_a_signal_in_the_very_step_of_an_evaluation_and_a_checkpoint_loses_neith
     settings = {**DEEP, "training.checkpoint_interval": 5}
     train_tiny("whole", settings)
     train_tiny("stopped", settings, listener=at_step(10, stop_by(signal.SIGINT)))
-    assert results("stopped").steps == [5, 10]
-    resume(tmp_path / "stopped")
+    assert results("stopped").steps == [5]  # it did not wait for the evaluation,
+    resume(tmp_path / "stopped")  # which is made up for here
     assert_same(results("stopped"), results("whole"))
 
 
@@ -126,9 +167,107 @@ def test_stopped_again_and_again_equals_never_stopped(train_tiny, results, tmp_p
     assert_same(results("stopped"), results("whole"))
 
 
-def test_a_signal_in_the_last_step_is_no_interruption(train_tiny):
-    finished = train_tiny(listener=at_step(24, stop_by(signal.SIGTERM)))
+def test_a_signal_in_the_last_step_leaves_only_the_last_evaluation_to_be_made(train_tiny, results, tmp_path):
+    train_tiny("whole")
+    finished = train_tiny("stopped", listener=at_step(24, stop_by(signal.SIGTERM)))
+    assert (finished.interrupted, finished.step, results("stopped").steps) == (True, 24, [5, 10, 15, 20])
+    seen = []
+    finished = resume(tmp_path / "stopped", listener=seen.append)
     assert (finished.interrupted, finished.reason) == (False, "all 24 steps are done")
+    assert not any(isinstance(event, Stepped) for event in seen)
+    assert_same(results("stopped"), results("whole"))
+
+
+def test_a_signal_after_the_last_evaluation_is_not_an_interruption(train_tiny):
+    finished = train_tiny(listener=at_evaluation(24, stop_by(signal.SIGINT)))
+    assert (finished.interrupted, finished.reason) == (False, "all 24 steps are done")
+
+
+@pytest.mark.parametrize("step", [10, 24])
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_signal_between_parts_of_an_evaluation_leaves_it_out_until_the_run_is_resumed(
+    train_tiny, results, tmp_path, monkeypatch, step, part
+):
+    monkeypatch.setattr(validation, "CHUNK_TOKENS", 80)  # 200 tokens are read in three parts
+    train_tiny("whole", DEEP)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "validation_loss_nats", stopped_at(part, of_evaluation=-(-step // 5)))
+        finished = train_tiny("stopped", DEEP)
+    assert (finished.interrupted, finished.step) == (True, step)
+    assert results("stopped").steps == list(range(5, step, 5))
+    assert not resume(tmp_path / "stopped").interrupted
+    assert_same(results("stopped"), results("whole"))
+
+
+def test_an_evaluation_that_is_stopped_again_and_again_is_still_made_once(train_tiny, results, tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "CHUNK_TOKENS", 80)
+    train_tiny("whole", DEEP)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "validation_loss_nats", stopped_at(1, of_evaluation=2))
+        train_tiny("stopped", DEEP)
+        patch.setattr(trainer, "validation_loss_nats", stopped_at(2, of_evaluation=1))
+        assert resume(tmp_path / "stopped").interrupted
+        assert results("stopped").steps == [5]
+        # killed after it was made, before the next checkpoint
+        with pytest.raises(Killed):
+            resume(tmp_path / "stopped", listener=at_evaluation(10, kill))
+    resume(tmp_path / "stopped")
+    assert_same(results("stopped"), results("whole"))
+
+
+def test_a_signal_in_a_preview_leaves_out_the_preview_alone(train_tiny, results, tmp_path):
+    showing = {**DEEP, "training.preview_tokens": 30}
+    train_tiny("whole", showing)
+    seen = []
+    stopping = at_evaluation(10, stop_by(signal.SIGINT))
+    train_tiny("stopped", showing, listener=lambda event: (seen.append(event), stopping(event)))
+    assert [event.step for event in seen if isinstance(event, Previewed)] == [5]
+    assert results("stopped").steps == [5, 10]
+    resume(tmp_path / "stopped")
+    assert_same(results("stopped"), results("whole"))
+
+
+def test_a_signal_while_the_picture_is_drawn_leaves_it_out_until_the_run_is_resumed(
+    train_tiny, results, tmp_path, monkeypatch
+):
+    train_tiny("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(start, "draw_loss", stopped_while_drawing)
+        finished = train_tiny("stopped")
+    assert finished.interrupted
+    assert finished.reason == "all 24 steps are done; stopped by a signal before loss.png was drawn"
+    assert not (tmp_path / "stopped" / "loss.png").exists()
+    assert "loss.png" not in (tmp_path / "stopped" / "README.md").read_text("utf-8")
+    monkeypatch.setattr(start, "draw_loss", draw_loss)
+    assert not resume(tmp_path / "stopped").interrupted
+    assert (tmp_path / "stopped" / "loss.png").exists()
+    assert "(loss.png)" in (tmp_path / "stopped" / "README.md").read_text("utf-8")
+    assert_same(results("stopped"), results("whole"))
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "drawn"), [("SIGINT", 8, True), ("SIGTERM", 8, False), ("SIGINT", 3, False)]
+)
+def test_ctrl_c_leaves_time_for_a_picture_of_what_was_measured_and_sigterm_does_not(
+    train_tiny, monkeypatch, number, step, drawn
+):
+    pictures = []
+    monkeypatch.setattr(start, "draw_loss", lambda *arguments: pictures.append(arguments))
+    finished = train_tiny(listener=at_step(step, stop_by(getattr(signal, number))))
+    assert (finished.interrupted, bool(pictures)) == (True, drawn)
+
+
+def test_a_signal_before_the_first_step_leaves_a_run_to_resume(train_tiny, results, tmp_path):
+    train_tiny("whole")
+
+    def stop(event):
+        if isinstance(event, Started):
+            signal.raise_signal(signal.SIGINT)
+
+    finished = train_tiny("stopped", listener=stop)
+    assert (finished.interrupted, finished.step, finished.best) == (True, 0, None)
+    resume(tmp_path / "stopped")
+    assert_same(results("stopped"), results("whole"))
 
 
 def test_a_kill_loses_at_most_one_checkpoint_interval_and_lines_after_the_checkpoint(train_tiny, results, tmp_path):

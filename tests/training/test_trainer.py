@@ -12,7 +12,7 @@ from unrolled import load
 from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
 from unrolled.runs import read_checkpoint
-from unrolled.sampling import generate
+from unrolled.sampling import stream
 from unrolled.training import Evaluated, Note, Previewed, RolledBack, Stepped, resume, start, trainer
 
 
@@ -24,7 +24,7 @@ def measured(monkeypatch):
     def give(*losses):
         left = list(losses)
 
-        def measure(model, ids, start_id, max_tokens):
+        def measure(model, ids, start_id, max_tokens, before_part):
             kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
             return left.pop(0) * 50, 50
 
@@ -233,10 +233,10 @@ def test_the_preview_of_a_model_with_a_part_of_its_own_is_what_its_forward_pass_
 
     def noting(decoder, *arguments):
         expected.extend(texts_of(models[0], *arguments))
-        return generate(decoder, *arguments)
+        return stream(decoder, *arguments)
 
     monkeypatch.setattr(start, "LanguageModel", make)
-    monkeypatch.setattr(trainer, "generate", noting)
+    monkeypatch.setattr(trainer, "stream", noting)
     train_tiny("own", {"training.preview_tokens": 25, "training.preview_prompt": "The fox"}, listener=seen.append)
     assert [preview.text for preview in events(Previewed, seen)] == expected
     assert len(expected) == 5

@@ -7,12 +7,17 @@ A command's module is imported when that command runs, so that `unrolled --help`
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import os
+import signal
 import sys
+from typing import NoReturn
 
 import click
 
+from unrolled.cli.stopping import STOPPED
 from unrolled.errors import UserError
 from unrolled.version import __version__
 
@@ -84,7 +89,39 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line as all that this process does, and end the process."""
+    try:
+        run()
+    except SystemExit as end:
+        _ignore_ctrl_c()
+        if end.code == STOPPED:
+            _end_at_once()
+        raise
+    finally:
+        _ignore_ctrl_c()
+
+
+def _ignore_ctrl_c() -> None:
+    """Let nothing interrupt the end of the process, which would give a traceback."""
+    with contextlib.suppress(ValueError):  # signals belong to the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_at_once() -> NoReturn:
+    """End a process that was stopped without taking PyTorch apart, which takes as long as all the rest of stopping."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            stream.flush()
+    os._exit(STOPPED)
+
+
+def run() -> None:
+    """Run the command line.
+
+    Raises:
+        SystemExit: always, with the exit status.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character is no failure
@@ -100,8 +137,9 @@ def main() -> None:
         usage = f" See '{context.command_path} --help'." if context is not None else ""
         _fail(error.format_message() + usage)
     except (KeyboardInterrupt, click.Abort):
+        _ignore_ctrl_c()
         print("Stopped.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(STOPPED)
     except ReaderLeft:
         # standard output must not be flushed once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

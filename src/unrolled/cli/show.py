@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from unrolled.cli.printing import print_json, printable
+from unrolled.cli.printing import print_json, printable, remark
+from unrolled.cli.stopping import STOPPED
+from unrolled.cli.typed import own_name, resume_command
 from unrolled.training import Evaluated, Event, Finished, Listener, Note, Previewed, RolledBack, Started, Stepped
 from unrolled.training.resuming import STEPS_WITHOUT_LIMIT
 from unrolled.units import bits_from_nats, perplexity
@@ -131,7 +131,11 @@ def print_finished(finished: Finished, as_json: bool) -> int:
         print_json(asdict(finished))
     else:
         Console(file=sys.stdout, highlight=False, markup=False).print(_table(finished))
-    return 130 if finished.interrupted else 0
+    if not finished.interrupted:
+        return 0
+    sys.stdout.flush()
+    remark(f"Continue with: {resume_command(finished.folder)}")  # last, and in one line that can be copied
+    return STOPPED
 
 
 def _table(finished: Finished) -> Table:
@@ -140,16 +144,23 @@ def _table(finished: Finished) -> Table:
     )
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    run, unrolled = shlex.quote(printable(finished.folder)), _own_name()
+    run, unrolled = shlex.quote(printable(finished.folder)), own_name()
     if finished.best is not None:
         for row in _learnt(finished.best):
             table.add_row(*row)
     table.add_row("time", f"{_duration(finished.seconds)}, {finished.step:,} steps")
-    table.add_row("files", f"{run}: weights, vocabulary, settings, metrics.jsonl, loss.png, README.md")
+    table.add_row("files", f"{run}: {', '.join(_files_in(Path(finished.folder)))}")
     table.add_row("write", f'{unrolled} generate {run} "Once upon a time"')
     table.add_row("in a browser", f"{unrolled} serve {run}")
-    table.add_row("go on", f"{unrolled} train --resume {run}" + ("" if finished.interrupted else " --minutes 10"))
+    if not finished.interrupted:
+        table.add_row("go on", f"{resume_command(finished.folder)} --minutes 10")
     return table
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Name the files of a run; the metrics and the picture come with the first evaluation."""
+    with_metrics = [name for name in ("metrics.jsonl", "loss.png") if (folder / name).is_file()]
+    return ["weights", "vocabulary", "settings", *with_metrics, "README.md"]
 
 
 def _learnt(best: dict[str, Any]) -> list[tuple[str, str]]:
@@ -170,13 +181,6 @@ def _learnt(best: dict[str, Any]) -> list[tuple[str, str]]:
             ("beware", f"the training text is {bits_from_nats(gap):.2f} bits easier: expect memorised passages")
         )
     return rows
-
-
-def _own_name() -> str:
-    """Return what to type to run this program again: its path where its name alone would not be found."""
-    if shutil.which("unrolled") is not None or Path(sys.argv[0]).name != "unrolled":
-        return "unrolled"
-    return shlex.quote(os.path.relpath(sys.argv[0]))
 
 
 def _duration(seconds: float) -> str:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from unrolled.cli.stopping import Stopping
+from unrolled.cli.typed import resume_command, start_over_command, typed_command
 from unrolled.errors import UserError
 from unrolled.strict_json import parse_json
 
 LARGEST_CONFIG_BYTES = 1_000_000  # a thousand times what all settings take
+
+DEFAULT_SOURCE = "builtin:stories"  # that of `unrolled.training`, whose import takes a second
 
 
 @click.command("train", short_help="Train a language model of a text.")
@@ -45,32 +50,34 @@ def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_js
         return _list_settings(as_json)
     if resume is not None:
         return _resume(resume, sources, out, as_json, options)
-    from unrolled.cli.show import listener_for, print_finished
-    from unrolled.cli.typed import typed_command
-    from unrolled.training import train
-    from unrolled.training.start import DEFAULT_SOURCE
-
     sources = sources or (DEFAULT_SOURCE,)
-    with listener_for(options["quiet"]) as listener:
-        finished = train(
-            sources,
-            out or _free_name(sources[0]),
-            preset=options["preset"],
-            settings=_settings(options, listener),
-            valid=options["valid"],
-            init_from=options["init_from"],
-            force=options["force"],
-            listener=listener,
-            command=typed_command(),
-            stdin=sys.stdin.buffer,
-        )
-    return print_finished(finished, as_json)
+    return _train(sources, out or _free_name(sources[0]), as_json, options)
+
+
+def _train(sources: tuple[str, ...], out: str, as_json: bool, options: dict[str, Any]) -> int:
+    with Stopping(resume_command(out), partial(start_over_command, out)) as stopping:
+        from unrolled.cli.show import listener_for, print_finished
+        from unrolled.training import train
+
+        stopping.imported()
+        with listener_for(options["quiet"]) as listener:
+            finished = train(
+                sources,
+                out,
+                preset=options["preset"],
+                settings=_settings(options, listener),
+                valid=options["valid"],
+                init_from=options["init_from"],
+                force=options["force"],
+                listener=listener,
+                command=typed_command(),
+                stdin=sys.stdin.buffer,
+                signals=stopping.while_training,
+            )
+        return print_finished(finished, as_json)
 
 
 def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, options: dict[str, Any]) -> int:
-    from unrolled.cli.show import listener_for, print_finished
-    from unrolled.training import resume
-
     single = ("preset", "config", "kernel", "seed", "init_from", "encoding_errors")
     given = [f"--{name.replace('_', '-')}" for name in single if options[name] is not None]
     given += ["--set"] * bool(options["overrides"]) + ["--out"] * (out is not None) + ["SOURCE"] * bool(sources)
@@ -79,11 +86,21 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
         raise UserError(
             f"--resume goes on with a run as it was begun; leave out {', '.join(given)} (or use --init-from)."
         )
-    with listener_for(options["quiet"]) as listener:
-        finished = resume(
-            run, steps=options["steps"], minutes=options["minutes"], device=options["device"], listener=listener
-        )
-    return print_finished(finished, as_json)
+    with Stopping(resume_command(run)) as stopping:
+        from unrolled.cli.show import listener_for, print_finished
+        from unrolled.training import resume
+
+        stopping.imported()
+        with listener_for(options["quiet"]) as listener:
+            finished = resume(
+                run,
+                steps=options["steps"],
+                minutes=options["minutes"],
+                device=options["device"],
+                listener=listener,
+                signals=stopping.while_training,
+            )
+        return print_finished(finished, as_json)
 
 
 def _settings(options: dict[str, Any], listener: Callable[[Any], None]) -> dict[str, Any]:

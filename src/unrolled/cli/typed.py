@@ -1,15 +1,40 @@
-"""The command as it was typed, as a model card may show it: without the folders of this machine."""
+"""The command as it was typed, as a model card may show it, and the commands to type next."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
+from unrolled.cli.printing import printable
+
 
 def typed_command() -> str:
-    """Return the command line with the name of a file in place of its path."""
+    """Return the command line with the name of a file in place of its path: no folder of this machine is in it."""
     return shlex.join(["unrolled", *map(_without_folders, sys.argv[1:])])
+
+
+def own_name() -> str:
+    """Return what to type to run this program again: its path where its name alone would not be found."""
+    if shutil.which("unrolled") is not None or Path(sys.argv[0]).name != "unrolled":
+        return "unrolled"
+    return shlex.quote(os.path.relpath(sys.argv[0]))
+
+
+def resume_command(run: str) -> str:
+    """Return what to type to continue a run."""
+    return f"{own_name()} train --resume {shlex.quote(printable(run))}"
+
+
+def start_over_command(run: str, begun: bool) -> str:
+    """Return what to type to train again as it was typed; a run that was begun is replaced."""
+    command, *words = sys.argv[1:]
+    named = any(word == "--out" or word.startswith("--out=") for word in words)
+    added = ["--out", run] if begun and not named else []
+    added += ["--force"] if begun and "--force" not in words else []
+    return f"{own_name()} {shlex.join([command, *added, *map(printable, words)])}"
 
 
 def _without_folders(argument: str) -> str:

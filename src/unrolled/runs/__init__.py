@@ -9,7 +9,7 @@ checkpoints/        last.safetensors: all that is needed to go on exactly
 """
 
 from unrolled.runs.alone import alone_in
-from unrolled.runs.atomic import write_atomically
+from unrolled.runs.atomic import Unwritable, write_atomically
 from unrolled.runs.card import write_card
 from unrolled.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from unrolled.runs.folder import RunConfig, RunFolder
@@ -22,6 +22,7 @@ __all__ = [
     "Checkpoint",
     "RunConfig",
     "RunFolder",
+    "Unwritable",
     "alone_in",
     "append_metrics",
     "check_metrics",

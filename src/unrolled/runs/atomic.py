@@ -13,11 +13,15 @@ from pathlib import Path
 from unrolled.errors import UserError
 
 
+class Unwritable(UserError):
+    """A file could not be written. What the user can do next depends on what the file was for: callers add that."""
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `path` with `content`.
 
     Raises:
-        UserError: the disk is full, or the folder cannot be written; whatever stood at `path` is still there.
+        Unwritable: the disk is full, or the folder cannot be written; whatever stood at `path` is still there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -40,11 +44,15 @@ def remove_leftovers(folder: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def unwritable(path: Path, error: OSError) -> UserError:
+def unwritable(path: Path, error: OSError) -> Unwritable:
     """Return the plain sentence for a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            f"The disk is full: {path.name} could not be written in {path.parent}; what was saved before is still "
-            "there. Make room, then try again; a training goes on with: unrolled train --resume."
+        return Unwritable(
+            f"The disk is full: {path.name} could not be written in {path.parent}; make room there, then try again."
         )
-    return UserError(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions.")
+    if error.errno == errno.EFBIG:
+        return Unwritable(
+            f"{path} cannot be written ({error.strerror}); raise the limit on the size of a file (ulimit -f), or "
+            "choose a folder on another disk."
+        )
+    return Unwritable(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions.")

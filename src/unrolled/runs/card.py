@@ -14,7 +14,8 @@ from unrolled.units import bits_from_nats, perplexity
 def write_card(path: Path, name: str, config: RunConfig, parameters: int, best: dict[str, Any] | None) -> None:
     """Write the card; `best` is the line of `metrics.jsonl` of the weights that were kept."""
     making = _importing(config) if config.imported_from else _making(config)
-    sections = [_heading(name, config, parameters), *_warnings(config), _results(best), making, _use(name), _limits()]
+    results = _results(best, (path.parent / "loss.png").is_file())
+    sections = [_heading(name, config, parameters), *_warnings(config), results, making, _use(name), _limits()]
     write_atomically(path, "\n".join(sections).encode())
 
 
@@ -39,7 +40,7 @@ def _warnings(config: RunConfig) -> list[str]:
     return ["## What to know first\n\n" + "\n".join(lines) + "\n"] if lines else []
 
 
-def _results(best: dict[str, Any] | None) -> str:
+def _results(best: dict[str, Any] | None, has_picture: bool) -> str:
     if best is None or best.get("valid_loss_nats") is None:
         return "## Results\n\nNot evaluated yet.\n"
     nats = best["valid_loss_nats"]
@@ -52,7 +53,8 @@ def _results(best: dict[str, Any] | None) -> str:
         *_training_time(best),
     ]
     table = "\n".join(f"| {key} | {value} |" for key, value in rows)
-    return f"## Results on the validation text\n\n| | |\n|---|---|\n{table}\n\n![loss](loss.png)\n"
+    picture = "\n![loss](loss.png)\n" if has_picture else ""
+    return f"## Results on the validation text\n\n| | |\n|---|---|\n{table}\n{picture}"
 
 
 def _training_loss(best: dict[str, Any]) -> list[tuple[str, str]]:

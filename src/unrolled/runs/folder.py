@@ -6,6 +6,7 @@ tokenizer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -150,8 +151,9 @@ class RunFolder:
         self.refuse_to_overwrite(force)
         try:
             self._remove_old_run()
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            self.make()
             self.write_config(config)  # first: from now on this is a run, which --force may replace
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             tokenizer.save(self.path)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -261,3 +263,5 @@ class RunFolder:
         for name in OUR_FILES:
             (self.path / name).unlink(missing_ok=True)
         self.checkpoint.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not there, or holds files of others
+            self.checkpoint.parent.rmdir()  # an empty folder is one in which a run can begin

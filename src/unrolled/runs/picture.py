@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unrolled.runs.atomic import write_atomically
 from unrolled.units import bits_from_nats
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def draw_loss(path: Path, metrics: list[dict[str, Any]], title: str) -> None:
-    """Draw the curves of both losses in nats per token, with bits on the right-hand axis."""
+
+def draw_loss(
+    path: Path, metrics: list[dict[str, Any]], title: str, before_part: Callable[[], None] | None = None
+) -> None:
+    """Draw the curves of both losses in nats per token, with bits on the right-hand axis.
+
+    Args:
+        path: the PNG file.
+        metrics: the lines of `metrics.jsonl`.
+        title: stands above the curves.
+        before_part: is called before each part of the work; what it raises ends the drawing, and no file is written.
+    """
+    look = before_part if before_part is not None else _nothing
+    look()
     from matplotlib.figure import Figure  # heavy, and only needed here; a Figure of one's own touches no global state
 
-    steps = [entry["step"] for entry in metrics]
+    look()
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    _draw(figure, metrics, title)
+    look()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    look()
+    write_atomically(path, buffer.getvalue())
+
+
+def _nothing() -> None:
+    pass
+
+
+def _draw(figure: Figure, metrics: list[dict[str, Any]], title: str) -> None:
+    steps = [entry["step"] for entry in metrics]
     axes = figure.add_subplot()
     for key, label, colour in (
         ("train_loss_nats", "training", "#8a8f98"),
@@ -32,9 +61,6 @@ def draw_loss(path: Path, metrics: list[dict[str, Any]], title: str) -> None:
     axes.secondary_yaxis("right", functions=(bits_from_nats, _nats)).set_ylabel("bits per token")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_atomically(path, buffer.getvalue())
 
 
 def _valid(entry: dict[str, Any]) -> float:

@@ -1,24 +1,46 @@
-"""Ctrl-C and SIGTERM while training: finish the step, save, then stop. A second Ctrl-C stops at once."""
+"""Ctrl-C and SIGTERM while training: finish the step, save, then stop.
+
+A signal only leaves a note; the training loop, an evaluation and a plot look at it between two of their parts. What a
+second signal does is for the caller to decide: here it is a KeyboardInterrupt, as Python users expect, and the command
+line brings a way of its own (`unrolled.cli.stopping`).
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+
+class Stopped(Exception):
+    """Leaves a step, an evaluation, a preview or a plot before it is complete."""
 
 
 class StopRequest:
-    """Set by a signal, read by the loop between two steps."""
+    """Set by a signal, looked at wherever training can stop.
+
+    Attributes:
+        signal: the first signal that came, or None.
+        resumable: whether a checkpoint has been written, or was there from the beginning.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.resumable = False
 
-    def handle(self, number: int, frame: object) -> None:
-        """Note the first signal; let the second one through as a KeyboardInterrupt."""
+    def note(self, number: int) -> None:
+        """Note a signal, unless one came before it."""
+        if self.signal is None:
+            self.signal = number
+
+    def check(self) -> None:
+        """Raise `Stopped` once a signal has come."""
         if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
+            raise Stopped
+
+
+SignalHandling = Callable[[], AbstractContextManager[StopRequest]]
 
 
 @contextmanager
@@ -28,7 +50,13 @@ def stop_on_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: object) -> None:
+        if request.signal is not None:
+            raise KeyboardInterrupt
+        request.note(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request
     finally:

@@ -19,8 +19,11 @@ from unrolled.runs.safetensors_file import LARGEST_HEADER_BYTES
 from unrolled.text import Tokenizer
 from unrolled.training.computing import check_machine
 from unrolled.training.events import Finished, Listener, ignore
+from unrolled.training.interrupts import SignalHandling, stop_on_signals
+from unrolled.training.optimizers.optimizer import import_optimisers
 from unrolled.training.start import run_job
 from unrolled.training.trainer import TrainingState
+from unrolled.training.unwritable import advice_if_unwritable
 
 STEPS_WITHOUT_LIMIT = 10**9
 FLOAT_BYTES = 4
@@ -34,6 +37,7 @@ def resume(
     minutes: float | None = None,
     device: str | None = None,
     listener: Listener = ignore,
+    signals: SignalHandling = stop_on_signals,
 ) -> Finished:
     """Go on with a run exactly where it stopped.
 
@@ -43,6 +47,7 @@ def resume(
         minutes: a budget of so many minutes from now; where all steps are done, only the minutes count.
         device: another device than the run began on; files never depend on one.
         listener: is told of everything that happens.
+        signals: the context, from the first file that is written to the last, in which a stop can be requested.
 
     Raises:
         UserError: the run cannot be gone on with; the sentence says what can be done instead.
@@ -60,10 +65,11 @@ def resume(
         config = _with_training(config, device=device)
     check_machine(config.settings)
     corpus = _same_corpus(about, config, tokenizer)
-    with alone_in(folder.path):
+    import_optimisers()
+    with signals() as stop, advice_if_unwritable(folder), alone_in(folder.path):
         folder.remove_leftovers()
         folder.write_config(config)
-        return run_job(folder, config, corpus, about, listener, checkpoint=checkpoint)
+        return run_job(folder, config, corpus, about, listener, checkpoint=checkpoint, stop=stop)
 
 
 def _largest_checkpoint_bytes(config: RunConfig) -> int:

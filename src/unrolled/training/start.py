@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 import os
 import platform
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,8 +30,11 @@ from unrolled.runs import (
 from unrolled.training.computing import check_machine, choose_machine
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
 from unrolled.training.fine_tuning import Base, open_base, settings_over_base
+from unrolled.training.interrupts import SignalHandling, Stopped, StopRequest, stop_on_signals
 from unrolled.training.memory import keep_freed_memory
+from unrolled.training.optimizers.optimizer import import_optimisers
 from unrolled.training.trainer import Job, Trainer
+from unrolled.training.unwritable import advice_if_unwritable
 from unrolled.version import __version__
 
 DEFAULT_SOURCE = "builtin:stories"
@@ -48,6 +53,7 @@ def train(
     listener: Listener = ignore,
     command: str = "",
     stdin: BinaryIO | None = None,
+    signals: SignalHandling = stop_on_signals,
 ) -> Finished:
     """Train a language model of a text.
 
@@ -65,6 +71,7 @@ def train(
         listener: is told of everything that happens (`unrolled.training.events`).
         command: the command line, for the model card.
         stdin: what `-` reads.
+        signals: the context, from the first file of the run to the last, in which a stop can be requested.
 
     Returns:
         How it ended, with the figures of the best weights.
@@ -98,10 +105,13 @@ def train(
         "valid_sources": [_absolute(source) for source in _texts(valid)],
         "cache_key": corpus.cache_key,
     }
-    folder.make()
-    with alone_in(folder.path):
-        folder.begin(config, corpus.tokenizer, force)
-        return run_job(folder, config, corpus, about, listener, None if base is None else base.weights)
+    import_optimisers()
+    with signals() as stop, advice_if_unwritable(folder):
+        folder.make()
+        with alone_in(folder.path):
+            folder.begin(config, corpus.tokenizer, force)
+            weights = None if base is None else base.weights
+            return run_job(folder, config, corpus, about, listener, weights, stop=stop)
 
 
 def run_job(
@@ -112,6 +122,8 @@ def run_job(
     listener: Listener,
     weights: dict[str, torch.Tensor] | None = None,
     checkpoint: Checkpoint | None = None,
+    *,
+    stop: StopRequest,
 ) -> Finished:
     """Build the job, train, and write the picture and the card."""
     settings = config.settings
@@ -138,7 +150,7 @@ def run_job(
     about = {**about, **machine.noted(), "regularization": settings.regularization.model_dump()}
     _warn_of_other_threads(checkpoint, listener)
     trainer = Trainer(
-        Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint
+        Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint, stop
     )
     if checkpoint is not None:
         checkpoint.tensors.clear()  # copied by now; they need not stay in memory for the whole training
@@ -165,9 +177,26 @@ def run_job(
     if reason := trainer.end_reason():
         listener(Note(f"There is nothing left to do: {reason}. Go on with more --steps, or --minutes."))
     finished = trainer.train()
-    draw_loss(folder.picture, read_metrics(folder.metrics), f"{folder.name}: loss")
+    finished = _with_picture(folder, finished, stop)
     write_card(folder.card, folder.name, config, model.parameter_count(), finished.best)
     listener(finished)
+    return finished
+
+
+def _with_picture(folder: RunFolder, finished: Finished, stop: StopRequest) -> Finished:
+    """Draw the losses, if there are any; return how the run ended, which is another way if the picture was left out.
+
+    Whoever pressed Ctrl-C while training still gets the picture (and can press again); SIGTERM has no time for it.
+    """
+    metrics = read_metrics(folder.metrics)
+    if not metrics or (finished.interrupted and stop.signal == signal.SIGTERM):
+        return finished
+    look = None if finished.interrupted else stop.check
+    try:
+        draw_loss(folder.picture, metrics, f"{folder.name}: loss", look)
+    except Stopped:
+        reason = f"{finished.reason}; stopped by a signal before {folder.picture.name} was drawn"
+        return dataclasses.replace(finished, reason=reason, interrupted=True)
     return finished
 
 

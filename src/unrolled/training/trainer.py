@@ -6,6 +6,9 @@
 Everything that the next step depends on is in `TrainingState` or in the model, the optimiser, the batcher and the
 dropout generator; a checkpoint holds all of it, so a resumed run computes the same bits as one that was never stopped.
 
+A request to stop is looked at before every step and between the parts of an evaluation. An evaluation that was left
+half-way has changed nothing; the checkpoint notes that it is still to be made, and the resumed run begins with it.
+
 When the loss goes wrong, weights and optimiser go back to the last good state and the rate is halved; the text goes on
 after the bad batch, which may have been the reason. A state from which training fails at once was not good: the one
 before it is taken.
@@ -13,6 +16,7 @@ before it is taken.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -37,10 +41,10 @@ from unrolled.runs import (
     write_checkpoint,
     write_weights,
 )
-from unrolled.sampling import generate
+from unrolled.sampling import stream
 from unrolled.training.events import Evaluated, Finished, Listener, Note, Previewed, RolledBack, Stepped
 from unrolled.training.guard import LossGuard
-from unrolled.training.interrupts import stop_on_signals
+from unrolled.training.interrupts import Stopped, StopRequest
 from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
 from unrolled.training.schedule import rate_share, share_done
 from unrolled.units import bits_per_unit, perplexity
@@ -65,6 +69,7 @@ class TrainingState:
     rate_factor: float = 1.0
     mean_loss_nats: float = 0.0
     guarded_steps: int = 0
+    evaluation_pending: bool = False  # the one of `step` is due and not complete
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> TrainingState:
@@ -77,7 +82,10 @@ class TrainingState:
         if not isinstance(values, dict) or set(values) - {field.name for field in dataclasses.fields(cls)}:
             raise ValueError("the counters are not those of a training run")
         best = values.get("best_loss_nats")
-        numbers = {name: value for name, value in values.items() if name != "best_loss_nats" or best is not None}
+        if type(values.get("evaluation_pending", False)) is not bool:
+            raise ValueError("the counter evaluation_pending is impossible")
+        left_out = ["evaluation_pending"] + ["best_loss_nats"] * (best is None)
+        numbers = {name: value for name, value in values.items() if name not in left_out}
         for name, value in numbers.items():
             if type(value) not in ((int,) if name in COUNTS else (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(f"the counter {name} is impossible")
@@ -103,12 +111,16 @@ class Trainer:
     Args:
         job: what to do.
         listener: is told of everything that happens.
-        checkpoint: go on from here; from the beginning when none is given.
+        checkpoint: continue from here; from the beginning when none is given.
+        stop: is looked at wherever training can stop.
     """
 
-    def __init__(self, job: Job, listener: Listener, checkpoint: Checkpoint | None = None):
+    def __init__(
+        self, job: Job, listener: Listener, checkpoint: Checkpoint | None = None, stop: StopRequest | None = None
+    ):
         self.job = job
         self.tell = listener
+        self.stop = StopRequest() if stop is None else stop
         self.device = job.model.embedding.device
         self.optimiser = Optimiser(job.model, job.settings, job.model.regularization.weight_decay)
         self.dropout = torch.Generator().manual_seed(job.settings.seed + 2)  # of the CPU: any device goes on
@@ -122,24 +134,40 @@ class Trainer:
         self.good = [self._checkpoint()]  # the last two good states, the newest at the end
 
     def train(self) -> Finished:
-        """Train until the steps, the minutes or the patience are used up, or a signal asks to stop."""
-        interrupted = False
+        """Train until the steps, the minutes or the patience are used up, or a stop is requested."""
         self.clock = time.perf_counter()
-        with stop_on_signals() as request:
-            if not self.job.folder.checkpoint.exists():
-                write_checkpoint(self.job.folder.checkpoint, self.good[-1])  # from now on the run can be resumed
-            while not interrupted and not self.end_reason():
-                if self._step():
-                    self._measure_and_save()
-                interrupted = request.signal is not None
-            self._save()
-            if self.at.best_loss_nats is None or not self.job.folder.weights.exists():
-                self._write_weights(None)  # stopped before the first evaluation: what there is, is usable
-        # training may have come to its end at the very step at which the signal came
-        reason, stopped = self.end_reason(), "stopped by a signal; it can be resumed"
+        if not self.job.folder.checkpoint.exists():
+            write_checkpoint(self.job.folder.checkpoint, self.good[-1])
+        self.stop.resumable = True
+        with contextlib.suppress(Stopped):
+            self._advance()
+        self._save()
+        if self.at.best_loss_nats is None or not self.job.folder.weights.exists():
+            self._write_weights(None)  # stopped before the first evaluation: what there is, is usable
+        reason = self.end_reason()
+        # a stop at the very last step changes nothing, if the evaluation after it is complete
+        interrupted = not reason or self.at.evaluation_pending
         return Finished(
-            reason or stopped, not reason, self.at.step, self.at.seconds, self.best_entry(), str(self.job.folder.path)
+            "stopped by a signal; it can be resumed" if interrupted else reason,
+            interrupted,
+            self.at.step,
+            self.at.seconds,
+            self.best_entry(),
+            str(self.job.folder.path),
         )
+
+    def _advance(self) -> None:
+        """Train to the end.
+
+        Raises:
+            Stopped: it was requested; every step so far is whole.
+        """
+        if self.at.evaluation_pending:
+            self._measure_and_save()
+        while not self.end_reason():
+            self.stop.check()
+            if self._step():
+                self._measure_and_save()
 
     def best_entry(self) -> dict[str, Any] | None:
         """Return the line of `metrics.jsonl` of the weights that are kept as the best."""
@@ -147,8 +175,11 @@ class Trainer:
         return entries[-1] if entries else None
 
     def _keep_metrics(self) -> None:
-        """Drop the lines of `metrics.jsonl` after the present step."""
-        for note in keep_metrics_up_to(self.job.folder.metrics, self.at.step):
+        """Drop the lines of `metrics.jsonl` after the present step.
+
+        A killed process may have made the pending evaluation, and noted it without a checkpoint; its line goes too.
+        """
+        for note in keep_metrics_up_to(self.job.folder.metrics, self.at.step - self.at.evaluation_pending):
             self.tell(Note(note))
 
     def end_reason(self) -> str:
@@ -167,12 +198,17 @@ class Trainer:
 
     def _measure_and_save(self) -> None:
         """Do what is due after a step. A best state is saved: no checkpoint is older than the best weights."""
-        step = self.at.step
-        if self._is_due(self.job.settings.eval_interval) or self.end_reason():
+        step, was_pending = self.at.step, self.at.evaluation_pending
+        due = was_pending or self._is_due(self.job.settings.eval_interval) or bool(self.end_reason())
+        if due:
+            self.at.evaluation_pending = True
             self._evaluate()
-        rolled_back, is_best = self.at.step != step, self.at.best_step == step
-        if not rolled_back and (is_best or self._is_due(self.job.settings.checkpoint_interval)):
+        if self.at.step != step:
+            return  # rolled back
+        if was_pending or self.at.best_step == step or self._is_due(self.job.settings.checkpoint_interval):
             self._save()
+        if due:
+            self._preview()
 
     def _step(self) -> bool:
         """Make one optimiser step and return True, or roll back."""
@@ -221,11 +257,11 @@ class Trainer:
         return self.at.train_tokens / self.at.train_seconds if self.at.train_seconds else math.nan
 
     def _evaluate(self) -> None:
-        """Measure on the validation text, keep the weights if they are the best, and show a sample."""
+        """Measure on the validation text, and keep the weights if they are the best."""
         job, at = self.job, self.at
         valid = job.corpus.valid
         nats, tokens = validation_loss_nats(
-            job.model, valid.ids, job.corpus.tokenizer.start_id, job.settings.eval_tokens
+            job.model, valid.ids, job.corpus.tokenizer.start_id, job.settings.eval_tokens, self.stop.check
         )
         loss_nats = nats / tokens
         if not math.isfinite(loss_nats):
@@ -242,9 +278,8 @@ class Trainer:
         entry = self._entry(loss_nats, bits_per_unit(nats, characters))
         append_metrics(job.folder.metrics, entry)
         at.train_nats, at.train_tokens, at.train_seconds = 0.0, 0, 0.0
+        at.evaluation_pending = False
         self.tell(Evaluated(entry, is_best))
-        self._preview()
-        self._look_at_clock()
 
     def _entry(self, valid_loss_nats: float, valid_bits_per_char: float) -> dict[str, Any]:
         at = self.at
@@ -261,14 +296,19 @@ class Trainer:
         }
 
     def _preview(self) -> None:
-        settings = self.job.settings
+        """Show a sample of what the model writes now; a stop leaves it out."""
+        settings, text = self.job.settings, ""
         if settings.preview_tokens == 0:
             return
         sampling = self.job.sampling.model_copy(
             update={"max_tokens": settings.preview_tokens, "n": 1, "seed": settings.seed + self.at.step}
         )
-        written = generate(decoder_of(self.job.model), self.job.corpus.tokenizer, settings.preview_prompt, sampling)
-        self.tell(Previewed(self.at.step, settings.preview_prompt, written.samples[0].text))
+        decoder = decoder_of(self.job.model)
+        for delta in stream(decoder, self.job.corpus.tokenizer, settings.preview_prompt, sampling):
+            self.stop.check()
+            text += delta.text
+        self.tell(Previewed(self.at.step, settings.preview_prompt, text))
+        self._look_at_clock()
 
     def _write_weights(self, loss_nats: float | None) -> None:
         about = BestWeights(self.at.step, loss_nats, self.job.corpus.tokenizer.fingerprint)
@@ -346,7 +386,7 @@ class Trainer:
         step, seconds = self.at.step, self.at.seconds
         self._restore_learning(self._last_good())
         self.state = None
-        self.at.rate_factor, self.at.seconds = factor, seconds
+        self.at.rate_factor, self.at.seconds, self.at.evaluation_pending = factor, seconds, False
         self._keep_metrics()
         self.tell(RolledBack(step, self.at.step, reason, factor))
 

@@ -8,6 +8,8 @@ muon: `unrolled.training.optimizers.muon` for the layers' matrices, Adam as abov
 
 from __future__ import annotations
 
+import importlib
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,11 @@ from unrolled.training.optimizers.muon import Muon
 
 STATE = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum"}}
 FUSED = ("cpu", "cuda", "mps")  # where PyTorch makes Adam's step in one pass over memory, not in ten
+
+
+def import_optimisers() -> None:
+    """Import now what PyTorch's optimisers import at their first use: 800 modules, a second that nothing can stop."""
+    importlib.import_module("torch._dynamo")
 
 
 @torch.no_grad()
