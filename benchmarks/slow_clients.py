@@ -37,7 +37,7 @@ POST = (
 KINDS = {  # what is sent at once, and what drips
     "silent": (b"", b""),
     "header": (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ", b"x"),
-    "body": (POST + b"Content-Length: 1000\r\n\r\n{", b" "),
+    "body": (POST, b" "),
     "reader": (GET * 8, b""),
 }
 REQUESTS = (("GET", "/", None), ("GET", "/health", None), ("POST", "/api/generate", {"max_tokens": 50, "seed": 1}))
