@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from unrolled.kernels.native import native_status
 from unrolled.machine import machine_name
 
 WARM_UP_ROUNDS = 2
@@ -39,5 +40,6 @@ def circumstances(repetitions: int) -> dict[str, Any]:
         "machine": machine_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "native": native_status(),
         "repetitions": repetitions,
     }

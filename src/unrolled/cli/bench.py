@@ -61,6 +61,7 @@ def command(what: str, shape: str, repetitions: int, threads: int, precision: st
 def _show_circumstances(result: dict[str, Any]) -> None:
     sizes = ", ".join(f"{name} {size}" for name, size in result["shape"].items() if name != "name")
     click.echo(f"{result['machine']}, {result['threads']} threads, torch {result['torch']}")
+    click.echo(f"native kernel: {result['native']}")
     click.echo(f"shape {result['shape']['name']}: {sizes}")
     click.echo(f"median of {result['repetitions']} repetitions in turn")
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from unrolled.errors import UserError
-from unrolled.kernels.native import native_status
+from unrolled.kernels.native import native_status, native_variant
 from unrolled.machine import default_cache_folder, machine_name
 from unrolled.version import __version__
 
@@ -47,8 +47,14 @@ def circumstances() -> dict[str, str]:
         "machine": machine_name(),
         "torch": torch.__version__,
         "unrolled": __version__,
-        "native": native_status(),
+        "native": _compiled(),
     }
+
+
+def _compiled() -> str:
+    """Return the compiled variant: whether it is pinned changes no speed."""
+    variant = native_variant()
+    return native_status() if variant is None else f"compiled C, {variant}"
 
 
 def store_choice(kernel: str, shape: str) -> Path:

@@ -47,7 +47,7 @@ class NativeDecoder:
 
         Raises:
             ValueError: shapes that do not belong together, or an unknown precision.
-            RuntimeError: unrolled was installed without its native kernel.
+            RuntimeError: the native kernel was not built, or is switched off.
         """
         self.vocabulary_size, self.hidden_size = check_shapes(embedding, layers, output_weight, output_bias)
         w_ih, w_hh, bias = (np.asarray(part, np.float32) for part in layers[0])

@@ -5,6 +5,6 @@ it tensors, `kernel` is its place in autograd's graph.
 """
 
 from unrolled.kernels.native.kernel import NativeKernel
-from unrolled.kernels.native.library import native_library, native_status
+from unrolled.kernels.native.library import executable_variants, native_library, native_status, native_variant
 
-__all__ = ["NativeKernel", "native_library", "native_status"]
+__all__ = ["NativeKernel", "executable_variants", "native_library", "native_status", "native_variant"]
