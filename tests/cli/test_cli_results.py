@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import STORY
 from unrolled import load
 from unrolled.kernels import PrecisionChoice, explain_kernels, select, store_choice
+from unrolled.kernels.native import native_library
 
 
 def only_json(done):
@@ -73,6 +74,7 @@ def test_generate(cli, trained_once):
     assert all(sample["text"] in both.out for sample in written["samples"])
 
 
+@pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")
 def test_text_with_rounded_weights_is_announced_and_an_unknown_precision_refused(cli, run):
     done = cli("generate", run, "The", "--seed", 3, "--max-tokens", 50, "--decoding", "bfloat16")
     written = load(run, decoding="bfloat16").generate("The", seed=3, max_tokens=50).samples[0].text

@@ -16,6 +16,7 @@ from contextlib import closing
 import pytest
 
 from unrolled.errors import UserError
+from unrolled.kernels.native import native_library
 from unrolled.web import server as server_module
 from unrolled.web.application import create_app
 from unrolled.web.server import address_url, bind, is_loopback, serve, serve_models, settings_for
@@ -266,6 +267,7 @@ def test_the_warnings_of_a_model_are_said_aloud(at_once, run):
         assert said == ["fox: The vocabulary is a placeholder."]
 
 
+@pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")
 def test_rounded_weights_are_said_aloud_where_they_are_in_use(at_once, trained_once, monkeypatch):
     settings = {asked: WebSettings(decoding=asked) for asked in ("float32", "bfloat16")}
     notes, warnings = [], []
