@@ -36,7 +36,12 @@ AXES = {
     "window": ("window T (characters)", 1, "T"),
     "layers": ("layers L", 1, "L"),
 }
-RIVALS = {training.TORCH: "#5f6670", training.TORCH_BF16: "#8a8f98", training.SEEDS_WAY: "#b4b8bf"}
+RIVALS = {
+    training.TORCH: "#5f6670",
+    training.TORCH_DEFAULT: "#7b818a",
+    training.TORCH_BF16: "#989da5",
+    training.SEEDS_WAY: "#b4b8bf",
+}
 LINES = {"float32": ("dotted", ":"), "bfloat16": ("dashed", "--")}  # where the limit is, by the kind of operands
 OURS = ("#b3432b", "#d98a3d", "#2f6f8f", "#6a8f3c", "#7a5195")
 
@@ -164,13 +169,18 @@ def training_lines(part: Part) -> list[str]:
     sizes = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in part["shape"].items() if name != "name")
     rows = [
         [name, f"{way['milliseconds_per_step']:.1f}", f"{way['tokens_per_second']:,}"]
-        + [_times(way.get(f"times_{rival}")) for rival in ("the_seeds_way", "torch", "torch_bf16")]
+        + [_times(way.get(f"times_{rival}")) for rival in ("the_seeds_way", "torch", "torch_default", "torch_bf16")]
         + [f"{way['share_of_the_limit']:.2f}"]
         for name, way in part["ways"].items()
     ]
-    head = ["way", "ms a step", "tokens/s", "x the seed's way", "x `nn.LSTM`", "x `nn.LSTM` bf16", "of the limit"]
+    rivals = ["x the seed's way", "x `nn.LSTM` tuned", "x default", "x bf16"]
+    head = ["way", "ms a step", "tokens/s", *rivals, "of the limit"]
     kept = ", ".join(f"{name} {count:,.0f}" for name, count in part["kept_bytes_per_layer_row_and_step"].items())
-    limits = ", ".join(f"{limit} ms with {kind}" for kind, limit in part["limit_milliseconds"].items())
+    by = part.get("limit_measured_by", {})
+    limits = ", ".join(
+        f"{limit} ms with {kind}" + (f" (by the rate of {by[kind]})" if kind in by else "")
+        for kind, limit in part["limit_milliseconds"].items()
+    )
     return [
         *(f"### A training step: {part['shape']['name']}", "", f"{about(part)} {sizes[0].upper()}{sizes[1:]}.", ""),
         *(*table(head, rows), ""),
@@ -187,7 +197,7 @@ def _times(ratio: float | None) -> str:
 def kernel_lines(part: Part) -> list[str]:
     """Return the table of the recurrence alone."""
     rows = [[name, f"{way['milliseconds']:.1f}", f"{way['times_torch']:.2f}"] for name, way in part["ways"].items()]
-    head = ["kernel", "ms forward and backward", "x `nn.LSTM`"]
+    head = ["kernel", "ms forward and backward", "x `nn.LSTM` tuned"]
     return ["### The recurrence alone", "", about(part), "", *table(head, rows)]
 
 

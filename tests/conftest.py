@@ -1,10 +1,11 @@
-"""What every test stands on: a cache of its own, a small text, a small trained run, and the command line."""
+"""What every test stands on: a cache of its own, a small text, a small trained run, the command line, C variants."""
 
 import io
 import shutil
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -19,6 +20,7 @@ STORY = "".join(
         [("a hen", "mill"), ("the owl", "pond"), ("two mice", "old oak"), ("a crow", "gate"), ("the moon", "well")] * 4
     )
 )
+VARIANTS = pytest.StashKey()
 TINY = {
     "model.embedding_size": 5,
     "model.hidden_size": 9,
@@ -32,6 +34,57 @@ TINY = {
     "training.preview_tokens": 0,
     "training.threads": 1,
 }
+
+
+def variants_to_test():
+    """Return every variant of the C kernels that this processor executes, with one that stands in for AVX-512.
+
+    "wide" has the grouping and the tiles of AVX-512 with other instructions; it takes the place of the real one on
+    processors without it. Where no variant was built, tests run once.
+    """
+    from unrolled.native.library import executable_variants
+
+    here = executable_variants()
+    return [*here, "wide"] if here and "avx512" not in here else here or ("auto",)
+
+
+def pytest_generate_tests(metafunc):
+    """Run each test that uses `variant` once for each of them."""
+    if "variant" in metafunc.fixturenames:
+        variants = metafunc.config.stash.setdefault(VARIANTS, variants_to_test())
+        metafunc.parametrize("variant", variants, indirect=True, scope="module")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Tell which variants the result stands for."""
+    if VARIANTS in config.stash:
+        terminalreporter.write_line(f"C kernels tested as {', '.join(config.stash[VARIANTS])}")
+
+
+@pytest.fixture(scope="module")
+def variant(request):
+    """Pin a variant of the C kernels, as a user does; see `variants_to_test`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "wide":
+            patch.setattr(*request.getfixturevalue("with_wide"))
+        patch.setenv("UNROLLED_NATIVE", request.param)
+        yield request.param
+
+
+@pytest.fixture(scope="session")
+def with_wide(tmp_path_factory):
+    """Build and open the variant "wide"; return what to patch so that it can be pinned."""
+    from unrolled.native import build, library
+
+    compiler, folder = build._compiler(), tmp_path_factory.mktemp("wide")
+    if compiler is None:
+        pytest.skip("there is no C compiler here to build the variant wide")
+    sources = sorted((Path(build.__file__).parent / "csrc").glob("*.c"))
+    build._compile(compiler, sources, folder / "wide.so", ["-DUNROLLED_WIDE"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "LIBRARIES", folder)
+        assert library._open("wide") is not None  # and is remembered from now on
+    return library, "FASTEST_FIRST", (*library.FASTEST_FIRST, ("wide", 0))
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,13 @@
 """Every message that docs/troubleshooting.md quotes is one that the program prints; most are provoked here."""
 
 import ast
+import inspect
 import json
 import re
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import STORY
 from tests.importers.elsewhere import Stacked, save_model, save_words, word_layout, words
+from unrolled.native import library
 from unrolled.runs.alone import alone_in
 
 ROOT = Path(__file__).parents[1]
@@ -250,8 +253,22 @@ def test_a_missing_gpu_kernel_cache_or_model_prints_the_quoted_message(place, cl
     assert_printed("The kernel … is not available", cli(*asked))
 
 
+def test_a_pinned_variant_that_cannot_be_had_prints_the_quoted_messages(cli, monkeypatch):
+    def pinned(name, level, *built):
+        libraries = {n: SimpleNamespace(_name=f"{n}.so", lstm_processor_level=lambda: level) for n in built}
+        monkeypatch.setattr(library, "_open", libraries.get)
+        monkeypatch.setattr(library, "_chosen", inspect.unwrap(library._chosen))  # not what it remembers
+        monkeypatch.setenv("UNROLLED_NATIVE", name)
+        return cli("info")
+
+    assert_printed("UNROLLED_NATIVE is …, which is not", pinned("sse9", 3, "portable"))
+    assert_printed("UNROLLED_NATIVE is … cannot execute", pinned("avx512", 1, "avx512", "portable"))
+    assert_printed("UNROLLED_NATIVE is … was not built", pinned("avx2", 3, "portable"))
+
+
 def test_every_quoted_message_stands_in_the_program_or_was_provoked(all_texts):
-    provoked = {the_message(beginning) for beginning in COMMANDS}
+    provoked = {message for message in MESSAGES if message.startswith("UNROLLED_NATIVE")}
+    provoked |= {the_message(beginning) for beginning in COMMANDS}
     missing = [m for m in MESSAGES if m not in provoked and not any(m in text for text in all_texts)]
     assert missing == []
     assert len(MESSAGES) == len(set(MESSAGES)) > 80

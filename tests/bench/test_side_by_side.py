@@ -16,4 +16,4 @@ def test_a_ratio_is_the_median_of_the_ratios_within_each_round():
 
 
 def test_a_figure_comes_with_its_circumstances():
-    assert set(circumstances(7)) == {"machine", "threads", "torch", "repetitions"}
+    assert set(circumstances(7)) == {"machine", "threads", "torch", "native", "repetitions"}

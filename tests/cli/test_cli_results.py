@@ -10,6 +10,7 @@ from tests.decoding.own_part import sharing_weights
 from unrolled import load
 from unrolled.decoding import explain_decoder
 from unrolled.kernels import PrecisionChoice, explain_kernels, select, store_choice
+from unrolled.native import native_library
 
 
 def only_json(done):
@@ -75,6 +76,7 @@ def test_generate(cli, trained_once):
     assert all(sample["text"] in both.out for sample in written["samples"])
 
 
+@pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")
 def test_text_with_rounded_weights_is_announced_and_an_unknown_precision_refused(cli, run):
     done = cli("generate", run, "The", "--seed", 3, "--max-tokens", 50, "--decoding", "bfloat16")
     written = load(run, decoding="bfloat16").generate("The", seed=3, max_tokens=50).samples[0].text

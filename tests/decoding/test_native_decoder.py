@@ -16,7 +16,10 @@ from unrolled.decoding import NativeDecoder, NumpyState, native_decoder, weights
 from unrolled.native import decode, native_library
 from unrolled.trained import load
 
-pytestmark = pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")
+pytestmark = [
+    pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler"),
+    pytest.mark.usefixtures("variant"),
+]
 
 TALE = """There was once a weaver who lived by the river with his daughter and a grey goose. Every morning the goose
 went down to the water, and every evening she came back with a silver fish. "How strange," said the weaver, "that our

@@ -15,6 +15,7 @@ from unrolled.native import native_library
 NATIVE = pytest.param(
     NativeDecoder, marks=pytest.mark.skipif(native_library() is None, reason="installed without a C compiler")
 )
+pytestmark = pytest.mark.usefixtures("variant")
 SHAPES = [(17, 5, 7, 1), (17, 5, 7, 3), (90, 64, 129, 2), (2, 1, 1, 1), (33, 12, 33, 1)]  # V, E, H, L
 
 

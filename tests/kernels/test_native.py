@@ -1,7 +1,6 @@
 """The kernel in C: equal to the equations in float64, however rows and blocks are cut, and safe to call."""
 
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,18 +13,19 @@ from unrolled.kernels import Dense, Embedded, Projected, ReferenceKernel, TableL
 from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.native import gradients as gradients_of_native
 from unrolled.kernels.native import softmax as native_softmax
-from unrolled.native import build, library, native_library, native_status, newton_schulz, operands
+from unrolled.native import native_library, native_status, native_variant, newton_schulz, operands
 from unrolled.native import threads as kernel_threads
 from unrolled.native.newton_schulz import native_orthogonal
 from unrolled.native.team import Cut
 from unrolled.training.optimizers import muon
 
 COMPILER = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
-pytestmark = pytest.mark.skipif(
-    native_library() is None and not COMPILER, reason="no C compiler was here when unrolled was installed"
-)
+pytestmark = [
+    pytest.mark.skipif(native_library() is None and not COMPILER, reason="no C compiler was here"),
+    pytest.mark.usefixtures("variant"),
+]
 # steps, rows, hidden size, inputs: across a block of 128 products, a chunk of 60 rows, and the vectors' edges
-SIZES = [(1, 1, 1, 2), (7, 5, 33, 3), (3, 61, 129, 4), (257, 2, 8, 5), (4, 64, 17, 90), (2, 3, 256, 6)]
+SIZES = [(1, 1, 1, 2), (7, 5, 33, 3), (3, 61, 129, 4), (257, 2, 8, 5), (4, 64, 17, 90), (2, 3, 256, 6), (2, 37, 300, 7)]
 
 
 def gradients(kernel, dtype, make_inputs, w, h0, c0, weights):
@@ -48,9 +48,10 @@ def problem(T, B, H, V, table):
     return (Projected, draw(T, B, 4 * H)), w, draw(B, H), draw(B, H), weights
 
 
-def test_it_was_built_where_there_is_a_compiler():
+def test_it_was_built_where_there_is_a_compiler(variant):
     assert native_library() is not None
     assert native_status().startswith("compiled C")
+    assert native_variant() == variant or variant == "auto"
 
 
 @pytest.mark.parametrize("table", [False, True])
@@ -75,47 +76,9 @@ def test_any_sizes_equal_the_equations_in_float64(T, B, H, V, table):
         assert (exact - ours).abs().max().item() < allowed
 
 
-@pytest.fixture(scope="module")
-def wide_library(tmp_path_factory):
-    """The grouping and the tiles of AVX-512 with other instructions, for processors without AVX-512."""
-    folder = tmp_path_factory.mktemp("wide")
-    flags = ["-DUNROLLED_WIDE"]
-    sources = sorted((Path(build.__file__).parent / "csrc").glob("*.c"))
-    build._compile(build._compiler(), sources, folder / "wide.so", flags)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "LIBRARIES", folder)
-        return library._open("wide")
-
-
-@pytest.fixture(params=[*(name for name, _ in library.FASTEST_FIRST), "wide"])
-def every_variant(request, monkeypatch):
-    """Run with each variant of the library that this processor can run."""
-    if request.param == "wide":
-        chosen = request.getfixturevalue("wide_library")
-    else:
-        needed = dict(library.FASTEST_FIRST)[request.param]
-        chosen = library._open(request.param)
-        if library._open("portable").lstm_processor_level() < needed or chosen is None:
-            pytest.skip(f"this processor or compiler has no {request.param}")
-    monkeypatch.setattr(operands, "native_library", lambda: chosen)
-    operands.operands.cache_clear()
-    yield
-    operands.operands.cache_clear()
-
-
-@pytest.mark.parametrize("table", [False, True])
-def test_every_variant_that_runs_here_equals_the_equations(every_variant, table):
-    for T, B, H, V in [*SIZES[1:4], (2, 37, 300, 7)]:
-        given = problem(T, B, H, V, table)
-        expected = gradients(ReferenceKernel(), torch.float64, *given)
-        for exact, ours in zip(expected, gradients(NativeKernel(), torch.float32, *given), strict=True):
-            allowed = 4e-7 * (T * B) ** 0.5 * max(1.0, exact.abs().max().item()) + 4e-6
-            assert (exact - ours).abs().max().item() < allowed
-
-
 @pytest.mark.parametrize("table", [False, True])
 @pytest.mark.parametrize(("T", "B", "H", "V"), [*SIZES, (2, 13, 1, 3), (3, 25, 300, 7)])
-def test_bfloat16_operands_give_the_same_up_to_their_rounding(every_variant, T, B, H, V, table):
+def test_bfloat16_operands_give_the_same_up_to_their_rounding(T, B, H, V, table):
     given = problem(T, B, H, V, table)
     expected = gradients(ReferenceKernel(), torch.float64, *given)
     for exact, ours in zip(expected, gradients(NativeKernel("bfloat16"), torch.float32, *given), strict=True):
@@ -159,7 +122,7 @@ def test_a_bfloat16_step_keeps_half_as_much_for_the_backward_pass():
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 2e-6), ("bfloat16", 0.01)])
 @pytest.mark.parametrize(("T", "B", "inputs", "H"), [(1, 1, 1, 1), (4, 5, 7, 3), (3, 70, 33, 21), (9, 30, 300, 17)])
 @pytest.mark.parametrize("is_embedded", [False, True])
-def test_an_input_and_its_weights_get_their_gradients(every_variant, is_embedded, precision, allowed, T, B, inputs, H):
+def test_an_input_and_its_weights_get_their_gradients(is_embedded, precision, allowed, T, B, inputs, H):
     g = torch.Generator().manual_seed(3)
     draw = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64) / shape[-2] ** 0.5  # noqa: E731
     x = draw(37, inputs) if is_embedded else draw(T, B, inputs)
@@ -179,7 +142,7 @@ def test_an_input_and_its_weights_get_their_gradients(every_variant, is_embedded
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 2e-6), ("bfloat16", 0.01)])
 @pytest.mark.parametrize(("N", "H", "V"), [(1, 1, 1), (23, 5, 7), (700, 21, 90), (250, 33, 3001)])
 @pytest.mark.parametrize(("share", "scale"), [(1.0, 3.0), (0.3, 1.0)])
-def test_the_softmax_end_equals_separate_steps_in_float64(every_variant, precision, allowed, N, H, V, share, scale):
+def test_the_softmax_end_equals_separate_steps_in_float64(precision, allowed, N, H, V, share, scale):
     g = torch.Generator().manual_seed(4)
     leaves = [torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((N, H), (V, H), (V,))]
     targets = torch.randint(V, (N,), generator=g)
@@ -507,7 +470,7 @@ def test_another_default_precision_does_not_reach_the_buffers_of_c():
 
 
 @pytest.mark.parametrize(("R", "C"), [(1, 1), (1, 9), (5, 7), (31, 31), (33, 200), (140, 141)])
-def test_orthogonal_matrices_equal_the_products_in_float64(every_variant, R, C):
+def test_orthogonal_matrices_equal_the_products_in_float64(R, C):
     scales = torch.tensor([1.0, 1e-20, 1e20]).view(3, 1, 1)
     matrices = torch.randn(3, R, C, generator=torch.Generator().manual_seed(R)) * scales
     found = native_orthogonal(matrices, muon.ITERATIONS)

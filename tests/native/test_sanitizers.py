@@ -49,14 +49,14 @@ def skip_where_sanitizers_do_not_run(sanitizers: str, folder: Path) -> None:
         pytest.skip(f"a program with -fsanitize={sanitizers} does not start here: {done.stderr[-200:]}")
 
 
-@pytest.mark.parametrize("variant", list(VARIANTS))
+@pytest.mark.parametrize("built_for", list(VARIANTS))
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
-def test_random_sizes_touch_no_foreign_memory_overflow_nothing_and_race_with_no_thread(sanitizers, variant, tmp_path):
+def test_random_sizes_touch_no_foreign_memory_overflow_nothing_and_race_with_no_thread(sanitizers, built_for, tmp_path):
     portable = library._open("portable")
-    needed = dict(library.FASTEST_FIRST).get(variant, 1 if variant == "wide" else 0)
+    needed = dict(library.FASTEST_FIRST).get(built_for, 1 if built_for == "wide" else 0)
     if portable is None or portable.lstm_processor_level() < needed:
-        pytest.skip(f"this processor does not run {variant}")
+        pytest.skip(f"this processor does not run {built_for}")
     skip_where_sanitizers_do_not_run(sanitizers, tmp_path)
     sources = [DRIVER, *sorted(SOURCES.glob("*.c"))]
-    done = run([str(compiled(sanitizers, variant, tmp_path, sources)), "7", str(ROUNDS)])
+    done = run([str(compiled(sanitizers, built_for, tmp_path, sources)), "7", str(ROUNDS)])
     assert (done.returncode, done.stdout) == (0, "nothing found\n"), done.stderr[-4000:]

@@ -9,6 +9,7 @@ from unrolled.native.team import Cut, cut, do_parts
 needs_library = pytest.mark.skipif(
     native_library() is None, reason="no C compiler was here when unrolled was installed"
 )
+pytestmark = pytest.mark.usefixtures("variant")
 
 
 @pytest.fixture

@@ -13,14 +13,17 @@ from tests.decoding.random_models import decoders
 from unrolled.config import SamplingSettings
 from unrolled.decoding import native_decoder
 from unrolled.errors import UserError
-from unrolled.native import decode, library, native_library
+from unrolled.native import decode, native_library
 from unrolled.sampling import generate, native_batch, stream
 from unrolled.sampling.batch import Request
 from unrolled.sampling.sampler import TokenSampler
 from unrolled.text.bpe import BytePairTokenizer
 from unrolled.text.characters import CharacterTokenizer
 
-pytestmark = pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")
+pytestmark = [
+    pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler"),
+    pytest.mark.usefixtures("variant"),
+]
 
 LETTERS = CharacterTokenizer.from_characters("abcdefgh\n ")
 OFF = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0}
@@ -29,6 +32,18 @@ LOUD = {"repetition_penalty": 1.3, "repetition_window": 7, "presence_penalty": 0
 
 def settings(**values):
     return SamplingSettings(**{"max_tokens": 150, "temperature": 1.0, "seed": 3, **values})
+
+
+class OneStepAtATime:
+    """A native decoder that is sampled from in Python.
+
+    Its logits are those of the blocks in C to the last bit. Those of numpy differ in the last digits, by processor and
+    by library, so that now and then another token would be drawn.
+    """
+
+    def __init__(self, decoder):
+        self.initial_state, self.step, self.prefill = decoder.initial_state, decoder.step, decoder.prefill
+        self.vocabulary_size = decoder.vocabulary_size
 
 
 class OneNumber(random.Random):
@@ -69,12 +84,8 @@ def observed_by(sampler, draw, vocabulary):
     return seen.astype(np.int32), np.bincount(written, minlength=vocabulary).astype(np.int32)
 
 
-@pytest.mark.parametrize("variant", [name for name, _ in library.FASTEST_FIRST])
-def test_a_choice_in_c_is_the_choice_in_python_whatever_the_settings(variant):
-    c = library._open(variant)
-    if c is None or library._open("portable").lstm_processor_level() < dict(library.FASTEST_FIRST)[variant]:
-        pytest.skip(f"this processor or compiler has no {variant}")
-    draw, differing = np.random.default_rng(1), 0
+def test_a_choice_in_c_is_the_choice_in_python_whatever_the_settings():
+    c, draw, differing = native_library(), np.random.default_rng(1), 0
     for number in range(800):
         vocabulary = int(draw.integers(3, 90))
         # every third row has many equal logits, where the order of equals decides
@@ -138,17 +149,19 @@ def test_scores_that_are_not_finite_are_no_token(value):
     ],
 )
 @pytest.mark.parametrize("layers", [1, 3])
-def test_a_seed_gives_the_same_text_in_c_and_in_numpy(options, layers):
-    slow, fast = decoders(layers=layers)
+def test_a_seed_gives_the_same_text_drawn_in_c_and_in_python(options, layers):
+    _, fast = decoders(layers=layers)
+    slow = OneStepAtATime(fast)
     for prompt in ("", "ha", "abcdefgh" * 5):
         assert generate(fast, LETTERS, prompt, settings(**options)) == generate(
             slow, LETTERS, prompt, settings(**options)
         )
 
 
-def test_subwords_with_an_end_token_end_alike_in_c_and_in_numpy():
+def test_subwords_with_an_end_token_end_alike_in_c_and_in_python():
     tokenizer = BytePairTokenizer.trained(["the hen and the hat, the hen in the hut; héé"] * 9, 270)
-    slow, fast = decoders(tokenizer.vocabulary_size)
+    _, fast = decoders(tokenizer.vocabulary_size)
+    slow = OneStepAtATime(fast)
     options = settings(n=40, max_tokens=100, min_tokens=2, temperature=2.0)
     expected = generate(slow, tokenizer, "the", options)
     assert generate(fast, tokenizer, "the", options) == expected
@@ -174,21 +187,12 @@ def test_a_row_is_the_same_alone_in_a_batch_and_with_any_number_of_threads(threa
 
 
 @pytest.mark.parametrize("window", [0, 1, 5, 6, 25, 26, 400])
-def test_the_window_forgets_in_c_as_in_numpy_at_every_size(window):
-    slow, fast = decoders()
+def test_the_window_forgets_in_c_as_in_python_at_every_size(window):
+    _, fast = decoders()
+    slow = OneStepAtATime(fast)
     for prompt in ("", "abcde", "abcdef"):
         options = settings(repetition_penalty=3.0, repetition_window=window, max_tokens=20)
         assert generate(fast, LETTERS, prompt, options) == generate(slow, LETTERS, prompt, options)
-
-
-def test_every_variant_writes_the_same_text(monkeypatch):
-    slow, _ = decoders(hidden=37, layers=2)
-    expected = generate(slow, LETTERS, "ab", settings(n=7, top_k=6))
-    for name, level in library.FASTEST_FIRST:
-        variant = library._open(name)
-        if variant is not None and library._open("portable").lstm_processor_level() >= level:
-            monkeypatch.setattr(decode, "native_library", lambda variant=variant: variant)
-            assert generate(decoders(hidden=37, layers=2)[1], LETTERS, "ab", settings(n=7, top_k=6)) == expected
 
 
 def recorded(decoder, monkeypatch):
@@ -222,8 +226,8 @@ def test_an_abandoned_stream_writes_no_further_block(monkeypatch):
 
 
 def test_what_was_drawn_beyond_a_stop_is_not_counted():
-    slow, fast = decoders()
-    text = generate(slow, LETTERS, "a", settings(max_tokens=60)).samples[0].text
+    _, fast = decoders()
+    text = generate(OneStepAtATime(fast), LETTERS, "a", settings(max_tokens=60)).samples[0].text
     stop = text[30:33]
     sample = generate(fast, LETTERS, "a", settings(max_tokens=60, stop=stop)).samples[0]
     assert (sample.text, sample.finish_reason) == (text[: text.index(stop)], "stop")

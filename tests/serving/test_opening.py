@@ -7,6 +7,7 @@ import torch
 
 from unrolled import load
 from unrolled.errors import UserError
+from unrolled.native import native_library
 from unrolled.serving.models import ModelUnavailable, served_models
 from unrolled.serving.opening import models_of
 from unrolled.web.pages.view import model_facts
@@ -33,6 +34,7 @@ def test_a_model_that_is_loaded_later_knows_its_settings_and_then_writes_the_sam
     )
 
 
+@pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")
 def test_models_loaded_now_and_later_write_with_the_precision_that_was_asked_for(trained_once, tmp_path):
     served = served_models(models_of(copies(trained_once, tmp_path, 2), at_start=1, decoding="bfloat16"))
     expected = load(trained_once, device="cpu", decoding="bfloat16")

@@ -18,6 +18,7 @@ import pytest
 
 from tests.web.fakes import FakeModel
 from unrolled.errors import UserError
+from unrolled.native import native_library
 from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
 from unrolled.web import server as server_module
 from unrolled.web.app import create_app
@@ -256,6 +257,7 @@ def test_damage_to_the_figures_of_a_model_is_said_aloud(at_once, run):
     assert said == ["fox: metrics.jsonl: 1 line left out because of damage."]
 
 
+@pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")
 def test_rounded_weights_are_said_aloud_where_they_are_in_use(at_once, trained_once, monkeypatch):
     settings = {asked: WebSettings(decoding=asked) for asked in ("float32", "bfloat16")}
     notes, warnings = [], []

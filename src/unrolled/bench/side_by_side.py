@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from unrolled.machine import machine_name
+from unrolled.native import native_status
 
 WARM_UP_ROUNDS = 2
 
@@ -39,5 +40,6 @@ def circumstances(repetitions: int) -> dict[str, Any]:
         "machine": machine_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "native": native_status(),
         "repetitions": repetitions,
     }

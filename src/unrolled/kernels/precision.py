@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.native.precision import bfloat16_is_fast, bfloat16_is_right
-from unrolled.native import native_library
+from unrolled.native import native_library, native_variant
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -39,11 +39,13 @@ def choose_precision(asked: str, kernel_name: str, device_type: str) -> Precisio
         )
     if asked != "auto":
         slow = asked == "bfloat16" and not bfloat16_is_fast()
-        return PrecisionChoice(asked, "as asked" + (", slower than float32 on this processor" if slow else ""))
+        return PrecisionChoice(asked, "as asked" + (", slower than float32 here" if slow else ""))
     if not has_both:
         return PrecisionChoice("float32", "the only one of this kernel")
     if not bfloat16_is_fast():
-        return PrecisionChoice("float32", "this processor has no instructions for bfloat16")
+        return PrecisionChoice(
+            "float32", f"the C kernels in use, {native_variant()}, have no instructions for bfloat16"
+        )
     if not bfloat16_is_right():
         return PrecisionChoice("float32", "bfloat16 gave other numbers when it was tried on this processor")
     return PrecisionChoice("bfloat16", "faster on this processor")

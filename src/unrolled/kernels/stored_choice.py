@@ -20,7 +20,7 @@ import torch
 from unrolled.errors import UserError
 from unrolled.files import read_regular
 from unrolled.machine import default_cache_folder, machine_name
-from unrolled.native import native_status
+from unrolled.native import native_status, native_variant
 from unrolled.strict_json import JsonProblem, parse_json
 from unrolled.version import __version__
 
@@ -49,8 +49,14 @@ def circumstances() -> dict[str, str]:
         "machine": machine_name(),
         "torch": torch.__version__,
         "unrolled": __version__,
-        "native": native_status(),
+        "native": _compiled(),
     }
+
+
+def _compiled() -> str:
+    """Return the compiled variant: whether it is pinned changes no speed."""
+    variant = native_variant()
+    return native_status() if variant is None else f"compiled C, {variant}"
 
 
 def store_choice(kernel: str, shape: str) -> Path:

@@ -4,6 +4,6 @@
 threads, `operands` packs tensors for it; `decode` and `newton_schulz` call two families of its functions.
 """
 
-from unrolled.native.library import native_library, native_status
+from unrolled.native.library import executable_variants, native_library, native_status, native_variant
 
-__all__ = ["native_library", "native_status"]
+__all__ = ["executable_variants", "native_library", "native_status", "native_variant"]

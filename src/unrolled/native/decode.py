@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unrolled.native.library import native_library
+from unrolled.native.library import native_library, native_status
 from unrolled.native.threads import parts_of, run_parts
 
 _SIZE, _POINTER, _DOUBLE, _INT = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
@@ -72,13 +72,13 @@ class PackedModel:
 
         Raises:
             ValueError: an unknown precision.
-            RuntimeError: the library was not built.
+            RuntimeError: the library was not built, or is switched off.
         """
         if precision not in WIDTHS:
             raise ValueError(f"a decoder's precision is {' or '.join(WIDTHS)}, not {precision!r}")
         library = native_library()
         if library is None:
-            raise RuntimeError("unrolled was installed without its native kernel")
+            raise RuntimeError(f"there is no native kernel here: {native_status()}")
         self._library = library
         V, H, L = *output_weight.shape, len(layers)
         weights = _aligned(library.decode_packed_size(H, L))

@@ -1,41 +1,87 @@
 """The compiled kernel: which variant suits this processor, and calling it through `ctypes`.
 
-A call lets go of Python's lock, so threads take their own rows of the batch at the same time.
+The environment variable UNROLLED_NATIVE pins a variant by its name, or switches all of them off; it is read at every
+use. A call releases Python's lock, so threads take their own rows of the batch at the same time.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 from pathlib import Path
 
+from unrolled.errors import UserError
 from unrolled.native.team import FLOAT32_ONLY, PARTS
 
 LIBRARIES = Path(__file__).parent / "libraries"
 # variant, and the processor level that it needs
 FASTEST_FIRST = (("avx512bf16", 3), ("avx512", 2), ("avx2", 1), ("portable", 0))
+PIN, AUTO, OFF = "UNROLLED_NATIVE", "auto", "off"
 _SIZE, _POINTER = ctypes.c_size_t, ctypes.c_void_p
 
 
-@cache
 def native_library() -> ctypes.CDLL | None:
-    """Return the fastest variant that this processor runs, or None where none was built."""
-    portable = _open("portable")
-    if portable is None:
-        return None
-    level = portable.lstm_processor_level()
-    for name, needed in FASTEST_FIRST:
-        if needed <= level and (library := _open(name)) is not None:
-            return library
-    return None
+    """Return the variant in use, or None where none was built or they are switched off.
+
+    It is the fastest one that this processor executes, unless UNROLLED_NATIVE pins another.
+
+    Raises:
+        UserError: UNROLLED_NATIVE names a variant that cannot be had here.
+    """
+    return _chosen(_pin())
+
+
+def native_variant() -> str | None:
+    """Return the name of the variant in use, or None where there is none."""
+    library = native_library()
+    return None if library is None else Path(library._name).stem
 
 
 def native_status() -> str:
-    """Say in words which variant is in use, or why there is none."""
-    library = native_library()
-    if library is None:
+    """Say in words which variant is in use and whether it is pinned, or why there is none."""
+    pin, variant = _pin(), native_variant()
+    if pin == OFF:
+        return f"switched off by {PIN}={OFF}"
+    if variant is None:
         return "not built: there was no C compiler when the package was installed"
-    return f"compiled C, {Path(library._name).stem}"
+    return f"compiled C, {variant}" + ("" if pin == AUTO else f", pinned by {PIN}")
+
+
+def executable_variants() -> tuple[str, ...]:
+    """Return the names of the variants that were built and that this processor executes, the fastest first."""
+    portable = _open("portable")
+    if portable is None:
+        return ()
+    level = portable.lstm_processor_level()
+    return tuple(name for name, needed in FASTEST_FIRST if needed <= level and _open(name) is not None)
+
+
+def _pin() -> str:
+    return os.environ.get(PIN) or AUTO
+
+
+@cache
+def _chosen(pin: str) -> ctypes.CDLL | None:
+    """Return the variant that is pinned; never another one in its place."""
+    variants = executable_variants()
+    if pin == OFF or (pin == AUTO and not variants):
+        return None
+    if pin == AUTO:
+        return _open(variants[0])
+    if pin not in variants:
+        raise UserError(
+            f"{PIN} is {pin!r}, {_why_not(pin)}; here it can be {', '.join((AUTO, OFF, *variants))}, or unset."
+        )
+    return _open(pin)
+
+
+def _why_not(pin: str) -> str:
+    if pin not in dict(FASTEST_FIRST):
+        return "which is not a variant of the C kernels"
+    if _open(pin) is None:
+        return "a variant of the C kernels that was not built when the package was installed"
+    return "a variant of the C kernels that this processor cannot execute"
 
 
 @cache

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.native.library import native_library
+from unrolled.native.library import native_library, native_status
 from unrolled.native.team import Cut, cut, do_parts
 
 GATES = 4
@@ -186,10 +186,14 @@ def are_within(ids: Tensor, count: int) -> bool:
     return int(least) >= 0 and int(most) < count
 
 
-@cache
 def operands(precision: str) -> Operands:
     """Return the functions for float32 or bfloat16 operands of the library in use."""
     library = native_library()
     if library is None:
-        raise RuntimeError("unrolled was installed without its native kernel")
+        raise RuntimeError(f"there is no native kernel here: {native_status()}")
+    return _operands(library, precision)
+
+
+@cache
+def _operands(library: ctypes.CDLL, precision: str) -> Operands:
     return Operands(library, precision)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from unrolled.kernels.contract import Dense
 from unrolled.kernels.native.kernel import NativeKernel
-from unrolled.native.library import native_library
+from unrolled.native.library import native_variant
 
 FAST_VARIANTS = ("avx512bf16",)
 LARGEST_DIFFERENCE = 0.03  # of float32's largest number; an operand is rounded to within 1 / 256 of itself
@@ -19,13 +18,17 @@ SIZES = 5, 7, 21, 19  # steps, rows, hidden size, input size: none a multiple of
 
 def bfloat16_is_fast() -> bool:
     """Return whether the variant in use multiplies bfloat16 numbers in one instruction."""
-    library = native_library()
-    return library is not None and Path(library._name).stem in FAST_VARIANTS
+    return native_variant() in FAST_VARIANTS
+
+
+def bfloat16_is_right() -> bool:
+    """Return whether a small training step gives the numbers of float32, up to the rounding of its operands."""
+    return _variant_is_right(native_variant())
 
 
 @cache
-def bfloat16_is_right() -> bool:
-    """Return whether a small training step gives the numbers of float32, up to the rounding of its operands."""
+def _variant_is_right(variant: str | None) -> bool:
+    """Try the variant in use once; `variant`, its name, is what the answer is remembered by."""
     exact, rounded = _step(NativeKernel("float32")), _step(NativeKernel("bfloat16"))
     return all(
         bool((one - other).abs().max() <= LARGEST_DIFFERENCE * one.abs().max())
