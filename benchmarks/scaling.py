@@ -40,7 +40,7 @@ RIVALS = {
     training.TORCH: "#5f6670",
     training.TORCH_DEFAULT: "#7b818a",
     training.TORCH_BF16: "#989da5",
-    training.SEEDS_WAY: "#b4b8bf",
+    training.PLAIN_LOOP: "#b4b8bf",
 }
 LINES = {"float32": ("dotted", ":"), "bfloat16": ("dashed", "--")}  # where the limit is, by the kind of operands
 OURS = ("#b3432b", "#d98a3d", "#2f6f8f", "#6a8f3c", "#7a5195")
@@ -169,11 +169,11 @@ def training_lines(part: Part) -> list[str]:
     sizes = ", ".join(f"{name.replace('_', ' ')} {size}" for name, size in part["shape"].items() if name != "name")
     rows = [
         [name, f"{way['milliseconds_per_step']:.1f}", f"{way['tokens_per_second']:,}"]
-        + [_times(way.get(f"times_{rival}")) for rival in ("the_seeds_way", "torch", "torch_default", "torch_bf16")]
+        + [_times(way.get(f"times_{rival}")) for rival in ("plain_loop", "torch", "torch_default", "torch_bf16")]
         + [f"{way['share_of_the_limit']:.2f}"]
         for name, way in part["ways"].items()
     ]
-    rivals = ["x the seed's way", "x `nn.LSTM` tuned", "x default", "x bf16"]
+    rivals = ["x plain loop", "x `nn.LSTM` tuned", "x default", "x bf16"]
     head = ["way", "ms a step", "tokens/s", *rivals, "of the limit"]
     kept = ", ".join(f"{name} {count:,.0f}" for name, count in part["kept_bytes_per_layer_row_and_step"].items())
     by = part.get("limit_measured_by", {})
@@ -204,11 +204,11 @@ def kernel_lines(part: Part) -> list[str]:
 def generation_lines(part: Part) -> list[str]:
     """Return the table of writing text."""
     rows = [
-        [f"{case}: {name}", f"{way['microseconds_per_character']:.1f}", f"{way['times_the_seeds_way']:.1f}"]
+        [f"{case}: {name}", f"{way['microseconds_per_character']:.1f}", f"{way['times_plain_loop']:.1f}"]
         for case, ways in part["cases"].items()
         for name, way in ways.items()
     ]
-    head = ["case and way", "microseconds a character", "x the seed's way"]
+    head = ["case and way", "microseconds a character", "x plain loop"]
     return ["### Writing", "", about(part), "", *table(head, rows)]
 
 
@@ -226,10 +226,10 @@ def growth_lines(part: Part) -> list[str]:
 
 def sooner_lines(part: Part) -> list[str]:
     """Return the picture and the figures of `time_to_loss.py`."""
-    reached = {who: part[f"{who}_seconds"] for who in ("seeds", "our")}
+    reached = {who: part[f"{who}_seconds"] for who in ("plain_loop", "our")}
     minutes = {who: "never" if seconds is None else f"{seconds / 60:.1f} min" for who, seconds in reached.items()}
     rows = [
-        ["the seed's way", minutes["seeds"], "", "1.0"],
+        ["plain PyTorch loop", minutes["plain_loop"], "", "1.0"],
         [
             f"unrolled, {part['preset']}",
             minutes["our"],
@@ -241,8 +241,8 @@ def sooner_lines(part: Part) -> list[str]:
     return [
         *("### Sooner, not only faster", "", "![Validation loss against minutes](images/time-to-loss.png)", ""),
         f"Measured on {part['machine']}, {part['threads']} threads, PyTorch {part['torch']}. Ours is a whole run by "
-        f"the wall clock. The seed's way took {part['seeds_seconds_a_step']:.3f} s a step, the median of "
-        f"{part['seeds_steps_timed']} that were made in turn with ours; times its 20,000 steps, that places the "
+        f"the wall clock. The plain PyTorch loop took {part['plain_loop_seconds_a_step']:.3f} s a step, the median of "
+        f"{part['plain_loop_steps_timed']} that were made in turn with ours; times its 20,000 steps, that places the "
         "published losses of its recipe on the clock.",
         *("", *table(head, rows)),
     ]

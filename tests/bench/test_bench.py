@@ -54,7 +54,7 @@ def test_training_times_every_way_that_there_is(fast, tiny_shape, monkeypatch):
     take(monkeypatch, fast)
     result = training.measure("stories", 1)
     kernels_here = ours.our_kernels()  # on some processors, native in bfloat16 is one of them
-    expected = {f"ours, {name}" for name in kernels_here} | {training.SEEDS_WAY, training.TORCH}
+    expected = {f"ours, {name}" for name in kernels_here} | {training.PLAIN_LOOP, training.TORCH}
     expected |= {training.TORCH_DEFAULT}
     assert set(result["ways"]) - {training.TORCH_BF16} == expected
     assert result["ways"][training.TORCH]["times_torch"] == 1

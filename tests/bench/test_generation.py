@@ -27,15 +27,15 @@ def short(monkeypatch):
 @pytest.mark.parametrize("shape", ["stories", "dialogue"])
 def test_every_case_times_every_way_against_the_seeds(short, shape):
     result = generation.measure(shape, 1)
-    ways = {generation.SEEDS_WAY, generation.IN_NUMPY}
+    ways = {generation.PLAIN_LOOP, generation.IN_NUMPY}
     ways |= {generation.NATIVE, generation.NATIVE_BF16} if native_library() is not None else set()
     assert len(result["cases"]) == 5
     for case in result["cases"].values():
         assert set(case) - {generation.ONNX} == ways
-        assert case[generation.SEEDS_WAY]["times_the_seeds_way"] == 1
+        assert case[generation.PLAIN_LOOP]["times_plain_loop"] == 1
         assert all(way["microseconds_per_character"] > 0 for way in case.values())
     lines = generation.show(result)
-    assert sum(generation.SEEDS_WAY in line for line in lines[1:]) == 5
+    assert sum(generation.PLAIN_LOOP in line for line in lines[1:]) == 5
 
 
 def test_a_way_that_computes_something_else_is_not_timed(short, monkeypatch):

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from unrolled.bench.rivals import seeds_model, torch_model
+from unrolled.bench.rivals import plain_loop_model, torch_model
 from unrolled.config import ModelSettings
 from unrolled.nn import LanguageModel
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize("rival", [seeds_model, torch_model])
+@pytest.mark.parametrize("rival", [plain_loop_model, torch_model])
 def test_a_rival_with_our_weights_gives_our_logits_and_gradients(rival, layers):
     generator = torch.Generator().manual_seed(1)
     ours = LanguageModel(ModelSettings(embedding_size=5, hidden_size=6, layers=layers), 11, generator)

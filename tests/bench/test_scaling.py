@@ -9,7 +9,7 @@ import pytest
 from benchmarks import scaling
 from tests.bench.conftest import TINY
 from unrolled.bench import generation, growth, training
-from unrolled.bench.training import SEEDS_WAY, TORCH, TORCH_BF16, TORCH_DEFAULT
+from unrolled.bench.training import PLAIN_LOOP, TORCH, TORCH_BF16, TORCH_DEFAULT
 from unrolled.kernels import available_kernels
 
 PAGE = f"# Before\n\n{scaling.BEGIN}\nold\n{scaling.END}\nafter\n"
@@ -39,7 +39,7 @@ def test_a_table_has_a_cell_for_every_column():
 
 def test_a_way_has_the_same_colour_in_every_picture_and_no_two_share_one():
     many = [
-        SEEDS_WAY,
+        PLAIN_LOOP,
         TORCH,
         TORCH_DEFAULT,
         TORCH_BF16,
@@ -136,11 +136,16 @@ def test_a_part_replaces_what_there_was_of_it_and_nothing_else(documents, monkey
 
 def test_the_time_to_a_loss_is_told_where_it_was_measured(documents, monkeypatch):
     about = {"machine": "abacus", "threads": 2, "torch": "2", "preset": "stories-fast", "target_nats": 1.216}
-    figures = {"seeds_seconds_a_step": 0.25, "seeds_steps_timed": 80, "seeds_seconds": 5000.0, "our_seconds": None}
+    figures = {
+        "plain_loop_seconds_a_step": 0.25,
+        "plain_loop_steps_timed": 80,
+        "plain_loop_seconds": 5000.0,
+        "our_seconds": None,
+    }
     sooner = {**about, **figures, "times_as_soon": None, "ours_after_5_minutes_nats": 1.1949}
     (documents / "time-to-loss.json").write_text(json.dumps(sooner), "utf-8")
     run(monkeypatch, documents, "--only", "kernels")
     page = (documents / "speed.md").read_text("utf-8")
-    assert "| the seed's way | 83.3 min |  | 1.0 |" in page
+    assert "| plain PyTorch loop | 83.3 min |  | 1.0 |" in page
     assert "| unrolled, stories-fast | never | 1.195 |  |" in page
     assert "(images/time-to-loss.png)" in page

@@ -1,12 +1,12 @@
-"""Writing text: ours against the way of the seed project, the same weights, interleaved in one process.
+"""Generating text: ours against a plain PyTorch loop with the same weights, taking turns in one process.
 
-The seed's way calls PyTorch for each small thing: embedding, a cell with eight matrix products, a linear layer, a loop
-over the characters to penalise, top-k, softmax, multinomial. Ours is the stream a user gets: model, processors, draws,
-decoded text and the search for its end; in C, and in numpy as where there is no compiler. ONNX Runtime steps the model
-with our processors behind it, where `onnx` and `onnxruntime` are installed.
+The plain loop calls PyTorch for each operation: embedding, a cell with eight matrix products, a linear layer, a loop
+over the characters to penalise, top-k, softmax, multinomial. Ours is the stream that a user gets: model, processors,
+sampling, decoded text and the search for stop strings, once in C and once in numpy, which is used without a compiler.
+ONNX Runtime steps the model, with our processors after it, where `onnx` and `onnxruntime` are installed.
 
 Temperature 0.8, top-k 40, and a repetition penalty of 1.1 over the last 200 characters or none. Streams together are
-compared with the seed's way writing them one after another.
+compared with the plain PyTorch loop writing them one after another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from unrolled.bench.onnx_decoder import OnnxDecoder
-from unrolled.bench.rivals import SeedModel, seeds_model
+from unrolled.bench.rivals import PlainLoopModel, plain_loop_model
 from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
 from unrolled.bench.training import SHAPES, Shape
 from unrolled.config import ModelSettings, SamplingSettings
@@ -37,24 +37,24 @@ PROMPT = "once upon a time there was "
 LONG_PROMPT = (PROMPT * 8)[:200]
 PLAIN = SamplingSettings(max_tokens=CHARACTERS, temperature=0.8, top_k=40)
 PENALISED = PLAIN.model_copy(update={"repetition_penalty": 1.1, "repetition_window": 200})
-SEEDS_WAY, ONNX = "the seed's way", "onnxruntime"
+PLAIN_LOOP, ONNX = "plain PyTorch loop", "onnxruntime"
 NATIVE, NATIVE_BF16, IN_NUMPY = "ours, native", "ours, native bf16", "ours, numpy"
 Way = Callable[[int], object]  # does a round's work
 
 
 def measure(shape_name: str, repetitions: int) -> dict[str, Any]:
-    """Time every way at a shape of `SHAPES`; return medians and ratios to the seed's way by case."""
+    """Time every way at a shape of `SHAPES`; return medians and ratios to the plain PyTorch loop by case."""
     shape = SHAPES[shape_name]
     model = _model(shape)
-    decoders, seed = _decoders(model), seeds_model(model)
+    decoders, plain = _decoders(model), plain_loop_model(model)
     for name, decoder in decoders.items():
-        check_same_model(seed, decoder, 1e-2 if name == NATIVE_BF16 else 1e-5)
+        check_same_model(plain, decoder, 1e-2 if name == NATIVE_BF16 else 1e-5)
     return {
         **circumstances(repetitions),
         "shape": {"name": shape_name, **asdict(shape)},
         "numpy": np.__version__,
         "characters": CHARACTERS,
-        "cases": {name: _case(decoders, seed, *case, repetitions) for name, case in _cases().items()},
+        "cases": {name: _case(decoders, plain, *case, repetitions) for name, case in _cases().items()},
     }
 
 
@@ -90,14 +90,14 @@ def _decoders(model: LanguageModel) -> dict[str, Decoder]:
 
 def _case(
     decoders: dict[str, Decoder],
-    seed: SeedModel,
+    plain: PlainLoopModel,
     settings: SamplingSettings,
     prompt: str,
     characters: int,
     repetitions: int,
 ) -> dict[str, dict[str, float]]:
-    """Time all ways of one case in turn; the seed's way writes one stream, which stands for each of several."""
-    tokenizer = example_tokenizer(seed.output.out_features)
+    """Time all ways of one case in turn; the plain PyTorch loop writes one stream, which stands for each of several."""
+    tokenizer = example_tokenizer(plain.output.out_features)
 
     def ours(decoder: Decoder) -> Way:
         return lambda number: list(stream(decoder, tokenizer, prompt, settings.model_copy(update={"seed": number})))
@@ -106,29 +106,29 @@ def _case(
 
     def the_seeds(number: int) -> str:
         torch.manual_seed(number)  # ours draws without PyTorch
-        return write_the_seeds_way(seed, tokenizer, prompt, settings)
+        return generate_with_plain_loop(plain, tokenizer, prompt, settings)
 
-    ways[SEEDS_WAY] = the_seeds
+    ways[PLAIN_LOOP] = the_seeds
     seconds = times_in_turn(ways, repetitions)
     seconds = {name: [s / characters for s in values] for name, values in seconds.items()}
-    seconds[SEEDS_WAY] = [s * settings.n for s in seconds[SEEDS_WAY]]
-    return {name: _summary(values, seconds[SEEDS_WAY]) for name, values in seconds.items()}
+    seconds[PLAIN_LOOP] = [s * settings.n for s in seconds[PLAIN_LOOP]]
+    return {name: _summary(values, seconds[PLAIN_LOOP]) for name, values in seconds.items()}
 
 
-def _summary(seconds: list[float], seeds: list[float]) -> dict[str, float]:
+def _summary(seconds: list[float], plain: list[float]) -> dict[str, float]:
     """Return one way's figures; reading the prompt is part of the time."""
     return {
         "microseconds_per_character": round(statistics.median(seconds) * 1e6, 1),
         "fastest": round(min(seconds) * 1e6, 1),
-        "times_the_seeds_way": round(median_ratio(seeds, seconds), 2),
+        "times_plain_loop": round(median_ratio(plain, seconds), 2),
     }
 
 
 @torch.no_grad()
-def write_the_seeds_way(
-    model: SeedModel, tokenizer: CharacterTokenizer, prompt: str, settings: SamplingSettings
+def generate_with_plain_loop(
+    model: PlainLoopModel, tokenizer: CharacterTokenizer, prompt: str, settings: SamplingSettings
 ) -> str:
-    """Continue the prompt as the seed project does."""
+    """Continue the prompt as a plain PyTorch loop does."""
     stoi = {character: index for index, character in enumerate(tokenizer.itos)}
     state, text = model.start(1), prompt
     for character in prompt:
@@ -154,7 +154,7 @@ def example_tokenizer(vocabulary_size: int) -> CharacterTokenizer:
 
 
 @torch.no_grad()
-def check_same_model(model: SeedModel, decoder: Decoder, allowed: float) -> None:
+def check_same_model(model: PlainLoopModel, decoder: Decoder, allowed: float) -> None:
     """Fail unless both compute the same logits, up to the rounding of their precision."""
     state, ours = model.start(1), decoder.initial_state(1)
     for token in (3, 1, 4, 1, 5):
@@ -165,12 +165,12 @@ def check_same_model(model: SeedModel, decoder: Decoder, allowed: float) -> None
 
 def show(result: dict[str, Any]) -> list[str]:
     """Return the figures as lines for people."""
-    lines = ["microseconds a character, median (fastest), and how many times the seed's way takes as long"]
+    lines = ["microseconds a character, median (fastest), and how many times the plain PyTorch loop takes as long"]
     for case, ways in result["cases"].items():
         lines.append(case)
         lines += [
             f"  {name:18} {way['microseconds_per_character']:8.1f} ({way['fastest']:.1f})"
-            f"  {way['times_the_seeds_way']:7.2f}x"
+            f"  {way['times_plain_loop']:7.2f}x"
             for name, way in ways.items()
         ]
     return lines

@@ -1,7 +1,7 @@
 """How the time of a training step grows with each size, and the speed of writing with the number of streams.
 
 One size changes at a time, the others stay as in the stories' shape. The ways that make a Python step for every time
-step with autograd behind it (the seed's, and our reference) are left out: they would take most of the time.
+step with autograd behind it (the plain loop's, and our reference) are left out: they would take most of the time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 
 from unrolled.bench.generation import PLAIN, PROMPT, example_tokenizer
 from unrolled.bench.side_by_side import circumstances, times_in_turn
-from unrolled.bench.training import SEEDS_WAY, SHAPES, Shape, training_step, ways_to_train
+from unrolled.bench.training import PLAIN_LOOP, SHAPES, Shape, training_step, ways_to_train
 from unrolled.config import ModelSettings
 from unrolled.decoding import decoder_of
 from unrolled.nn import LanguageModel
 from unrolled.sampling import stream
 from unrolled.training.memory import keep_freed_memory
 
-LEFT_OUT = (SEEDS_WAY, "ours, reference")
+LEFT_OUT = (PLAIN_LOOP, "ours, reference")
 SIZES = {
     "hidden_size": (64, 128, 256, 512, 768),
     "batch_size": (1, 4, 8, 16, 32, 64, 128, 256),

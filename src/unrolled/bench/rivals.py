@@ -1,7 +1,7 @@
-"""The models that ours is measured against, with the weights of ours: the seed's way, and torch.nn.LSTM.
+"""The models that ours is measured against, with our weights: a plain PyTorch loop and torch.nn.LSTM.
 
-The seed's way has a matrix for every gate and input, a Python step for every token, and the output layer inside the
-loop. The mathematics of all of them is the same, so losses and gradients must agree before anything is timed.
+The plain loop has a matrix for every gate and input, a Python step for every token, and the output layer inside the
+loop. All compute the same function, so losses and gradients must agree before anything is timed.
 
 B: rows, T: steps, V: vocabulary, E: embedding size, H: hidden size, L: layers.
 """
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from unrolled.nn import LanguageModel
 
 
-class SeedCell(nn.Module):
-    """The seed's LSTM cell: a matrix for the input, one for the hidden state and a bias for each gate."""
+class PlainCell(nn.Module):
+    """The plain loop's LSTM cell: a matrix for the input, one for the hidden state and a bias for each gate."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class SeedCell(nn.Module):
         return o * torch.tanh(c), c
 
 
-class SeedModel(nn.Module):
+class PlainLoopModel(nn.Module):
     """Embedding, cells one above the other, linear output; all of it inside the loop over time."""
 
     def __init__(self, vocabulary_size: int, embedding_size: int, hidden_size: int, layers: int = 1) -> None:
@@ -42,7 +42,7 @@ class SeedModel(nn.Module):
         self.hidden_size = hidden_size
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.cells = nn.ModuleList(
-            SeedCell(embedding_size if k == 0 else hidden_size, hidden_size) for k in range(layers)
+            PlainCell(embedding_size if k == 0 else hidden_size, hidden_size) for k in range(layers)
         )
         self.output = nn.Linear(hidden_size, vocabulary_size)
 
@@ -89,14 +89,14 @@ def sizes(ours: LanguageModel) -> tuple[int, int, int, int]:
 
 
 @torch.no_grad()
-def seeds_model(ours: LanguageModel) -> SeedModel:
-    """Return the seed's model with our weights."""
-    model = SeedModel(*sizes(ours))
+def plain_loop_model(ours: LanguageModel) -> PlainLoopModel:
+    """Return the plain loop's model with our weights."""
+    model = PlainLoopModel(*sizes(ours))
     for cell, layer in zip(model.cells, ours.layers, strict=True):
         for letter, weight in (("W", layer.w_ih), ("U", layer.w_hh), ("b", layer.bias)):
             for gate, part in zip("ifgo", weight.chunk(4, dim=-1), strict=True):
                 getattr(cell, f"{letter}_{gate}").copy_(part)
-    return _with_our_ends(model, ours)
+    return _with_our_embedding_and_output(model, ours)
 
 
 @torch.no_grad()
@@ -107,10 +107,12 @@ def torch_model(ours: LanguageModel) -> TorchModel:
         parts = {"weight_ih": layer.w_ih.t(), "weight_hh": layer.w_hh.t(), "bias_ih": layer.bias}
         for name, value in {**parts, "bias_hh": torch.zeros_like(layer.bias)}.items():
             getattr(model.lstm, f"{name}_l{k}").copy_(value)
-    return _with_our_ends(model, ours)
+    return _with_our_embedding_and_output(model, ours)
 
 
-def _with_our_ends(model: SeedModel | TorchModel, ours: LanguageModel) -> SeedModel | TorchModel:
+def _with_our_embedding_and_output(
+    model: PlainLoopModel | TorchModel, ours: LanguageModel
+) -> PlainLoopModel | TorchModel:
     """Copy the embedding and the output layer."""
     model.embedding.weight.copy_(ours.embedding)
     model.output.weight.copy_(ours.output_matrix)

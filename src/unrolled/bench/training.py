@@ -1,9 +1,9 @@
-"""One training step: ours against the way of the seed project and against torch.nn.LSTM, interleaved in one process.
+"""One training step: ours against a plain PyTorch loop and against torch.nn.LSTM, taking turns in one process.
 
-A step is all of it: embedding, recurrence, softmax, loss, backward pass, clipping, Adam. The seed's way makes a Python
+A step is all of it: embedding, recurrence, softmax, loss, backward pass, clipping, Adam. The plain loop makes a Python
 step for every time step, with eight matrix products a layer and the output layer inside. All start from the same
-weights and see the same batches; before anything is timed, their losses and gradients must agree. What cannot be beaten
-is told for each kind of operands apart: a way that rounds them to bfloat16 has less to do.
+weights and see the same batches; their losses and gradients must agree before anything is timed. The limit is measured
+for each kind of operands: a step with operands rounded to bfloat16 has less to do.
 
 torch.nn.LSTM is timed twice: tuned, in this process, in which freed memory is kept for the next step, as it is for
 ours; and in a process of its own with PyTorch's defaults.
@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from unrolled.bench.limit import Rate, best_rate, kept_for_backward_bytes, product_sizes, products_in_operations
 from unrolled.bench.ours import BFLOAT16, our_kernels
-from unrolled.bench.rivals import seeds_model, torch_model
+from unrolled.bench.rivals import plain_loop_model, torch_model
 from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
 from unrolled.bench.torch_by_default import TorchByDefault
 from unrolled.bench.waiting import share_of_step, waiting
@@ -36,7 +36,7 @@ from unrolled.nn import LanguageModel
 from unrolled.training.memory import keep_freed_memory
 from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
 
-SEEDS_WAY, TORCH, TORCH_BF16 = "the seed's way", "torch.nn.LSTM, tuned", "torch.nn.LSTM, bf16 autocast"
+PLAIN_LOOP, TORCH, TORCH_BF16 = "plain PyTorch loop", "torch.nn.LSTM, tuned", "torch.nn.LSTM, bf16 autocast"
 TORCH_DEFAULT = "torch.nn.LSTM, default"
 OURS_BF16 = f"ours, {BFLOAT16}"
 ROUNDED = TORCH_BF16, OURS_BF16  # ways with bfloat16 operands
@@ -145,7 +145,7 @@ def ways_to_train(shape: Shape, precision: str = "auto") -> dict[str, tuple[nn.M
     """
     ours = {f"ours, {name}": our_model(shape, kernel) for name, kernel in our_kernels(precision).items()}
     first = next(iter(ours.values()))
-    rivals: dict[str, nn.Module] = {SEEDS_WAY: seeds_model(first), TORCH: torch_model(first)}
+    rivals: dict[str, nn.Module] = {PLAIN_LOOP: plain_loop_model(first), TORCH: torch_model(first)}
     ways: dict[str, tuple[nn.Module, Loss]] = {name: (model, rivals_loss(model)) for name, model in rivals.items()}
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         model = torch_model(first)
@@ -246,7 +246,7 @@ def _summary(
     name: str, seconds: dict[str, list[float]], shape: Shape, limits: dict[str, Limit]
 ) -> dict[str, float | str]:
     """Return one way's figures; a ratio above 1 means that it is faster than the other."""
-    ratios = {"times_the_seeds_way": SEEDS_WAY, "times_torch": TORCH, "times_torch_default": TORCH_DEFAULT}
+    ratios = {"times_plain_loop": PLAIN_LOOP, "times_torch": TORCH, "times_torch_default": TORCH_DEFAULT}
     ratios["times_torch_bf16"] = TORCH_BF16
     values, tokens, operands = seconds[name], shape.window * shape.batch_size, operands_of(name)
     return {

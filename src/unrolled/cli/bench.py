@@ -74,7 +74,7 @@ def _show_training(result: dict[str, Any]) -> None:
     for name, way in result["ways"].items():
         click.echo(
             f"  {name:28} {way['milliseconds_per_step']:8.1f} ms {way['tokens_per_second']:9,} tokens/s"
-            f"  {way['times_the_seeds_way']:5.2f}x the seed's way  {way['times_torch']:5.2f}x torch.nn.LSTM tuned"
+            f"  {way['times_plain_loop']:5.2f}x plain loop  {way['times_torch']:5.2f}x torch.nn.LSTM tuned"
             f"  {way['times_torch_default']:5.2f}x default  {way['share_of_the_limit']:.2f} of the limit"
         )
     kept = ", ".join(f"{name} {count:,.0f}" for name, count in result["kept_bytes_per_layer_row_and_step"].items())
