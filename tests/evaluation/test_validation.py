@@ -107,3 +107,21 @@ def test_read_only_ids_are_read_without_a_warning():
 
 def test_an_empty_text_has_no_loss():
     assert validation_loss_nats(random_model(), random_ids(0), START, ALL) == (0.0, 0)
+
+
+def test_what_is_called_before_each_part_changes_nothing_and_can_end_the_evaluation(monkeypatch):
+    model, ids = random_model(), random_ids(1000)  # three segments of 334 tokens
+    monkeypatch.setattr(validation, "CHUNK_TOKENS", 100)
+    parts = []
+    whole = validation_loss_nats(model, ids, START, ALL)
+    assert validation_loss_nats(model, ids, START, ALL, lambda: parts.append(len(parts))) == whole
+    assert parts == [0, 1, 2, 3]
+
+    def end():
+        parts.append(len(parts))
+        if len(parts) == 6:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        validation_loss_nats(model, ids, START, ALL, end)
+    assert len(parts) == 6

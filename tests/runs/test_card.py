@@ -57,6 +57,28 @@ def test_the_picture_is_a_png_whatever_was_measured(tmp_path, losses):
     assert (tmp_path / "loss.png").read_bytes().startswith(PNG)
 
 
+@pytest.mark.parametrize("part", [0, 1, 2, 3])
+def test_a_picture_that_is_given_up_leaves_no_file(tmp_path, part):
+    looks = iter([None] * part + [InterruptedError])
+
+    def look():
+        error = next(looks)
+        if error is not None:
+            raise error
+
+    with pytest.raises(InterruptedError):
+        draw_loss(tmp_path / "loss.png", [{"step": 1, "valid_loss_nats": 2.0}], "fox: loss", look)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_card_shows_the_picture_only_where_there_is_one(run, config):
+    write_card(run / "README.md", "fox", config, 1, BEST)
+    assert "(loss.png)" in (run / "README.md").read_text("utf-8")
+    (run / "loss.png").unlink()
+    write_card(run / "README.md", "fox", config, 1, BEST)
+    assert "loss.png" not in (run / "README.md").read_text("utf-8")
+
+
 def test_a_trained_run_has_the_files_that_were_promised_and_no_path_of_this_machine(trained_once):
     names = {"README.md", "checkpoints", "config.json", "loss.png", "metrics.jsonl", "model.safetensors"}
     assert {entry.name for entry in trained_once.iterdir()} == names | {"tokenizer.json", "vocab.json"}

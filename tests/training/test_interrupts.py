@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from unrolled.training.interrupts import stop_on_signals
+from unrolled.training.interrupts import Stopped, StopRequest, stop_on_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -16,6 +16,16 @@ def test_the_first_signal_is_a_request_and_the_second_one_stops_at_once(number):
         assert request.signal == number
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_the_first_signal_stops_at_the_next_look_and_stays_the_one_that_is_told():
+    request = StopRequest()
+    request.check()
+    request.note(signal.SIGTERM)
+    request.note(signal.SIGINT)
+    assert request.signal == signal.SIGTERM
+    with pytest.raises(Stopped):
+        request.check()
 
 
 def fail_while_training(handler):

@@ -120,8 +120,10 @@ class Stopping:
             self._leave()
 
     def _leave(self) -> NoReturn:
-        say(self._farewell())
-        os._exit(STOPPED)
+        try:
+            say(self._farewell())
+        finally:
+            os._exit(STOPPED)
 
     def _farewell(self) -> str:
         begun = self._request is not None
