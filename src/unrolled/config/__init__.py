@@ -1,0 +1,28 @@
+"""Settings of a model, its data, its training and its decoding: one name for each, everywhere.
+
+`model.hidden_size` is the same thing on the command line (`--set model.hidden_size=512`), in a TOML preset and in a
+run's `config.json`. Settings are frozen, documented under themselves with their unit of counting, and checked
+together: every problem is reported at once, with the nearest names where one is unknown.
+"""
+
+from unrolled.config.listing import sampling_range as sampling_range
+from unrolled.config.listing import setting_descriptions as setting_descriptions
+from unrolled.config.listing import setting_names as setting_names
+from unrolled.config.messages import MOST_PROBLEMS as MOST_PROBLEMS
+from unrolled.config.messages import suggestion as suggestion
+from unrolled.config.messages import validation_problems as validation_problems
+from unrolled.config.overrides import MOVED as MOVED
+from unrolled.config.overrides import by_current_names as by_current_names
+from unrolled.config.overrides import note_on_moved as note_on_moved
+from unrolled.config.presets import preset_names as preset_names
+from unrolled.config.presets import preset_values as preset_values
+from unrolled.config.presets import tomllib as tomllib
+from unrolled.config.sections import DataSettings as DataSettings
+from unrolled.config.sections import ModelSettings as ModelSettings
+from unrolled.config.sections import RegularizationSettings as RegularizationSettings
+from unrolled.config.sections import SamplingSettings as SamplingSettings
+from unrolled.config.sections import Settings as Settings
+from unrolled.config.sections import TrainingSettings as TrainingSettings
+from unrolled.config.validation import make_settings as make_settings
+from unrolled.config.validation import sampling_settings as sampling_settings
+from unrolled.config.validation import settings_from_values as settings_from_values
