@@ -120,12 +120,12 @@ def test_a_tag_is_one_token_at_the_beginning_of_a_line_only(tagged):
 def test_decoded_text_reads_like_text(tagged):
     ids = tagged.encode("GANDALF: the K,  xyz\nand MERRY\n")
     assert tagged.decode(ids) == "GANDALF: the k <unk>\nand merry\n"
-    assert tagged.pieces(ids)[:3] == ["GANDALF:", " the", " k"]
+    assert tagged.token_strings(ids)[:3] == ["GANDALF:", " the", " k"]
 
 
 @given(ids=st.lists(st.integers(0, 19)))
 def test_pieces_and_one_token_at_a_time_join_to_the_decoded_text(tagged, ids):
-    assert "".join(tagged.pieces(ids)) == tagged.decode(ids)
+    assert "".join(tagged.token_strings(ids)) == tagged.decode(ids)
     decoder = tagged.incremental()
     assert "".join(map(decoder.push, ids)) + decoder.flush() == tagged.decode(ids)
     assert tagged.encode_reversible(tagged.decode(ids, reversible=True)).tolist() == ids
@@ -205,7 +205,7 @@ def test_ids_have_the_smallest_type_and_lone_surrogates_vanish(plain):
 
 @pytest.mark.parametrize("ids", [[-1], [14], [0, 99]])
 def test_an_id_outside_the_vocabulary_is_the_callers_mistake(plain, ids):
-    for decode in (plain.decode, lambda ids: plain.decode(ids, reversible=True), plain.pieces):
+    for decode in (plain.decode, lambda ids: plain.decode(ids, reversible=True), plain.token_strings):
         with pytest.raises(ValueError, match=r"0\.\.13"):
             decode(ids)
 

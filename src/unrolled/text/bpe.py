@@ -118,13 +118,13 @@ class BytePairTokenizer:
             "utf-8", "replace"
         )
 
-    def pieces(self, ids: npt.ArrayLike) -> list[str]:
+    def token_strings(self, ids: npt.ArrayLike) -> list[str]:
         """Return the text that each token completes; joined, they are `decode(ids)`."""
         decoder = self.incremental()
-        pieces = [decoder.push(index) for index in np.asarray(ids, dtype=np.int64).reshape(-1).tolist()]
+        strings = [decoder.push(index) for index in np.asarray(ids, dtype=np.int64).reshape(-1).tolist()]
         if rest := decoder.flush():
-            pieces[-1] += rest
-        return pieces
+            strings[-1] += rest
+        return strings
 
     def unknown_in(self, text: str) -> list[str]:
         """Return the unknown parts of `text`: there are none."""

@@ -97,7 +97,7 @@ class CharacterTokenizer:
         """Return the ids of records, one a line: the same as `encode`, for the newline is the end of a record."""
         return self.encode(text)
 
-    def pieces(self, ids: npt.ArrayLike) -> list[str]:
+    def token_strings(self, ids: npt.ArrayLike) -> list[str]:
         """Return the text of each token; joined, they are `decode(ids)`."""
         return list(self.decode(ids))
 

@@ -66,7 +66,7 @@ class Tokenizer(Protocol):
     def decode(self, ids: npt.ArrayLike) -> str:
         """Return the text; an unknown character is U+FFFD. ValueError for an id outside the vocabulary."""
 
-    def pieces(self, ids: npt.ArrayLike) -> list[str]:
+    def token_strings(self, ids: npt.ArrayLike) -> list[str]:
         """Return the text of each token; joined, they are `decode(ids)`."""
 
     def unknown_in(self, text: str) -> list[str]:

@@ -115,7 +115,7 @@ class WordTokenizer:
         """
         if reversible:
             return " ".join(map(_escaped, self._entries(ids)))
-        return "".join(self.pieces(ids))
+        return "".join(self.token_strings(ids))
 
     def encode_reversible(self, text: str) -> npt.NDArray[np.unsignedinteger]:
         """Return the ids whose reversible text this is.
@@ -129,7 +129,7 @@ class WordTokenizer:
             raise ValueError(f"there is no token named {strange[0]!r:.60} in the vocabulary")
         return np.array([by_name[name] for name in names], dtype=smallest_dtype(len(self.itos)))
 
-    def pieces(self, ids: npt.ArrayLike) -> list[str]:
+    def token_strings(self, ids: npt.ArrayLike) -> list[str]:
         """Return the text of each token, its space included; joined, they are `decode(ids)`."""
         decoder = self.incremental()
         return [decoder.push(index) for index in _flat(ids)]
