@@ -14,8 +14,8 @@ cells = st.text(alphabet='a",\n \u2028é')
 
 
 def column(text, name, notes=None):
-    pieces = [text[i : i + 3] for i in range(0, len(text), 3)]
-    return "".join(column_text(pieces, name, "posts.csv", [] if notes is None else notes))
+    chunks = [text[i : i + 3] for i in range(0, len(text), 3)]
+    return "".join(column_text(chunks, name, "posts.csv", [] if notes is None else notes))
 
 
 @given(rows=st.lists(st.tuples(cells, cells), min_size=1))

@@ -14,9 +14,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"
 
 
 def values(text, field="text", speaker="", errors="strict", notes=None, tally=None):
-    pieces = [text[i : i + 3] for i in range(0, len(text), 3)]
+    chunks = [text[i : i + 3] for i in range(0, len(text), 3)]
     reader = FieldReader(field, speaker, "posts.jsonl", errors, Tally() if tally is None else tally)
-    return list(reader.values(pieces, [] if notes is None else notes))
+    return list(reader.values(chunks, [] if notes is None else notes))
 
 
 def refusal(text, **options):

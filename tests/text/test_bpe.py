@@ -39,11 +39,11 @@ def test_the_library_agrees_on_every_string_and_nothing_is_lost(tokenizer, hub, 
     assert tokenizer.unknown_in(text) == []
 
 
-@given(pieces=st.lists(awkward))
-def test_pieces_cut_at_line_ends_encode_as_the_whole(tokenizer, pieces):
-    pieces = [piece + "\n" for piece in pieces]
-    assert [index for piece in pieces for index in tokenizer.encode(piece)] == tokenizer.encode(
-        "".join(pieces)
+@given(chunks=st.lists(awkward))
+def test_chunks_cut_at_line_ends_encode_as_the_whole(tokenizer, chunks):
+    chunks = [chunk + "\n" for chunk in chunks]
+    assert [index for chunk in chunks for index in tokenizer.encode(chunk)] == tokenizer.encode(
+        "".join(chunks)
     ).tolist()
 
 

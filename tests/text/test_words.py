@@ -87,12 +87,12 @@ def test_the_library_agrees_on_every_string(plain, tagged, hubs, text):
         assert hub.encode(text).ids == tokenizer.encode(text).tolist()
 
 
-@given(pieces=st.lists(any_text))
-def test_pieces_cut_at_line_ends_encode_as_the_whole(tagged, pieces):
-    pieces = [piece + "\n" for piece in pieces]
-    whole = tagged.encode("".join(pieces)).tolist()
-    assert [index for piece in pieces for index in tagged.encode(piece)] == whole
-    assert tagged.encode_lines("".join(pieces)).tolist() == whole
+@given(chunks=st.lists(any_text))
+def test_chunks_cut_at_line_ends_encode_as_the_whole(tagged, chunks):
+    chunks = [chunk + "\n" for chunk in chunks]
+    whole = tagged.encode("".join(chunks)).tolist()
+    assert [index for chunk in chunks for index in tagged.encode(chunk)] == whole
+    assert tagged.encode_lines("".join(chunks)).tolist() == whole
 
 
 def test_the_library_reads_the_file_as_it_was_written(tagged, hub_of):

@@ -30,7 +30,7 @@ def column_cells(text: Iterable[str], column: str, name: str, notes: list[str], 
     """Yield the cells of one column, each after its speaker where one is asked for.
 
     Args:
-        text: the file's text in pieces of any size.
+        text: the file's text in chunks of any size.
         column: a name from the header row, or an index.
         name: what messages call the file.
         notes: gets a plain sentence for what a reader of the result should know.
@@ -127,8 +127,8 @@ def _check_closed(row: list[str], begins: int, name: str) -> None:
 def lines_of(text: Iterable[str]) -> Iterator[str]:
     """Cut text at line feeds only; `splitlines` would also cut at characters that are part of a cell."""
     waiting: list[str] = []
-    for piece in text:
-        *whole, rest = piece.split("\n")
+    for chunk in text:
+        *whole, rest = chunk.split("\n")
         for line in whole:
             yield "".join([*waiting, line, "\n"])
             waiting.clear()

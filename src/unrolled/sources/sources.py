@@ -4,7 +4,7 @@
     folder            every .txt file below it       posts.jsonl:body    a field of a JSON Lines file (or .ndjson)
     -                 standard input                 builtin:stories     the stories that come with the package
 
-The same sources can be read as one text, or as records: a cell, a field or a line each. Everything is read in pieces,
+The same sources can be read as one text, or as records: a cell, a field or a line each. Everything is read in chunks,
 so that a text may be larger than memory. No line is dropped: what is left out is an error or a note.
 """
 
@@ -68,15 +68,15 @@ class _Source:
         self._speaker = speaker
         self._tally = Tally()
         self._characters = 0
-        self._pieces = self._read()
+        self._chunks = self._read()
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        piece = next(self._pieces)
-        self._characters += len(piece)
-        return piece
+        chunk = next(self._chunks)
+        self._characters += len(chunk)
+        return chunk
 
     @property
     def report(self) -> SourceReport:
@@ -111,7 +111,7 @@ class _Source:
 class TextSource(_Source):
     """The text of several sources as one.
 
-    Iteration yields non-empty pieces of text of bounded size. Between two sources stands a newline unless the first one
+    Iteration yields non-empty chunks of text of bounded size. Between two sources stands a newline unless the first one
     ends in one; between two stories of the package stands a blank line.
     """
 
@@ -119,11 +119,11 @@ class TextSource(_Source):
         end, separator = "", ""
         for source in self._inputs:
             empty = True
-            for piece in filter(None, self._joined(source)):
+            for chunk in filter(None, self._joined(source)):
                 if empty and end:
                     yield from _completion(end, separator)
-                yield piece
-                empty, end = False, (end + piece)[-2:]
+                yield chunk
+                empty, end = False, (end + chunk)[-2:]
             if empty:
                 self._note_empty(source, f"{source.name} is empty")
             else:

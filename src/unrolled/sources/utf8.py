@@ -25,7 +25,7 @@ class Tally:
 
 
 def decoded(stream: BinaryIO, name: str, encoding_errors: str, tally: Tally) -> Iterator[str]:
-    """Yield the text of `stream` in pieces of at most about a million characters; never an empty one.
+    """Yield the text of `stream` in chunks of at most about a million characters; never an empty one.
 
     Args:
         name: what messages call the stream.
@@ -38,10 +38,10 @@ def decoded(stream: BinaryIO, name: str, encoding_errors: str, tally: Tally) -> 
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     at_start = True
     for text in _utf8(_blocks(stream, name), name, encoding_errors, tally):
-        piece = newlines.decode(text.removeprefix("\ufeff") if at_start else text)
+        chunk = newlines.decode(text.removeprefix("\ufeff") if at_start else text)
         at_start = at_start and not text
-        if piece:
-            yield piece
+        if chunk:
+            yield chunk
     if last := newlines.decode("", final=True):
         yield last
 

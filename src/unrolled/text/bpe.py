@@ -2,7 +2,7 @@
 
 A text is cut into lines, newlines and words, a word into its UTF-8 bytes, and then the pairs that were most frequent in
 the training text are merged, one rule after the other. Every byte is a token of its own, so nothing is ever unknown; a
-token may be half a character. Lines are independent of each other: a text can be encoded in pieces cut at line ends.
+token may be half a character. Lines are independent of each other: a text can be encoded in chunks cut at line ends.
 
 The library `tokenizers` learns the merges and applies them. In its files a byte goes by a visible character: printable
 Latin-1 characters stand for their own byte, the other 68 bytes are numbered from U+0100 on. `<eos>` is an entry of the
@@ -62,11 +62,11 @@ class BytePairTokenizer:
         self._hub = _hub_of(self.hugging_face())
 
     @classmethod
-    def trained(cls, pieces: Iterable[str], vocabulary_size: int) -> BytePairTokenizer:
+    def trained(cls, chunks: Iterable[str], vocabulary_size: int) -> BytePairTokenizer:
         """Learn the merges of a text.
 
         Args:
-            pieces: the text, cut at line ends.
+            chunks: the text, cut at line ends.
             vocabulary_size: tokens at most, 257 or more; a small text has fewer pairs to merge.
         """
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -78,7 +78,7 @@ class BytePairTokenizer:
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary_size - 1, initial_alphabet=sorted(BYTE_OF), show_progress=False
         )
-        hub.train_from_iterator(map(_encodable, pieces), trainer)
+        hub.train_from_iterator(map(_encodable, chunks), trainer)
         model = parse_json(hub.to_str())["model"]
         return cls([EOS_TOKEN, *sorted(model["vocab"], key=model["vocab"].__getitem__)], model["merges"])
 

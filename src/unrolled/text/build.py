@@ -51,11 +51,11 @@ class Coverage:
         )
 
 
-def make_tokenizer(pieces: Iterable[str], settings: DataSettings) -> tuple[Tokenizer, Coverage | None]:
+def make_tokenizer(chunks: Iterable[str], settings: DataSettings) -> tuple[Tokenizer, Coverage | None]:
     """Build the tokenizer that the settings ask for.
 
     Args:
-        pieces: the training text, cut at line ends (anywhere, for characters); read once.
+        chunks: the training text, cut at line ends (anywhere, for characters); read once.
 
     Returns:
         The tokenizer, and for words what it covers.
@@ -64,23 +64,23 @@ def make_tokenizer(pieces: Iterable[str], settings: DataSettings) -> tuple[Token
         UserError: no word occurs often enough, or the vocabulary has no room for one.
     """
     if settings.tokenizer == "word":
-        return _word_tokenizer(pieces, settings)
+        return _word_tokenizer(chunks, settings)
     if settings.tokenizer == "bpe":
-        return BytePairTokenizer.trained(pieces, settings.vocabulary_size or SUBWORDS), None
+        return BytePairTokenizer.trained(chunks, settings.vocabulary_size or SUBWORDS), None
     characters: set[str] = set()
-    for piece in pieces:
-        characters.update(piece)
+    for chunk in chunks:
+        characters.update(chunk)
     return CharacterTokenizer.from_characters(characters), None
 
 
-def _word_tokenizer(pieces: Iterable[str], settings: DataSettings) -> tuple[WordTokenizer, Coverage]:
+def _word_tokenizer(chunks: Iterable[str], settings: DataSettings) -> tuple[WordTokenizer, Coverage]:
     counts: Counter[str] = Counter()
     tags: list[str] = []
     if settings.speaker_column == "":
-        for piece in pieces:
-            counts.update(words_of(piece))
+        for chunk in chunks:
+            counts.update(words_of(chunk))
     else:
-        tags = _count_with_speakers(pieces, settings.min_count, counts)
+        tags = _count_with_speakers(chunks, settings.min_count, counts)
     tokenizer = WordTokenizer.from_counts(counts, settings.min_count, settings.vocabulary_size, tags)
     kept = [word for word in counts if word in tokenizer.stoi]
     if not kept:
@@ -89,13 +89,13 @@ def _word_tokenizer(pieces: Iterable[str], settings: DataSettings) -> tuple[Word
     return tokenizer, Coverage(tokens, len(counts), len(kept), tokens - sum(counts[word] for word in kept))
 
 
-def _count_with_speakers(pieces: Iterable[str], min_count: int, counts: Counter[str]) -> list[str]:
+def _count_with_speakers(chunks: Iterable[str], min_count: int, counts: Counter[str]) -> list[str]:
     """Count the words after each line's speaker into `counts`; return the tags of the frequent speakers.
 
     The names of the others are ordinary words, and counted.
     """
     speakers: Counter[str] = Counter()
-    for line in (line for piece in pieces for line in piece.split("\n")):
+    for line in (line for chunk in chunks for line in chunk.split("\n")):
         tag = _tag_of(line)
         speakers.update([tag] if tag else [])
         counts.update(words_of(line[len(tag) :]))

@@ -1,4 +1,4 @@
-"""Stop strings: where generated text ends, whatever the pieces it arrives in.
+"""Stop strings: where generated text ends, whatever the chunks it arrives in.
 
 The match that completes first wins; of those that complete together, the one that starts first. The text is cut at its
 start. Text that may still become a match is held back, and nothing more: the longest suffix that begins some stop
