@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from unrolled.config import (
-    MOVED,
+    RENAMED_SETTINGS,
     ModelSettings,
     RegularizationSettings,
     SamplingSettings,
@@ -156,8 +156,8 @@ def test_the_nearest_name_of_a_setting_is_suggested(wrong, right):
 
 
 def test_every_earlier_name_leads_to_a_setting_and_is_not_one_itself():
-    assert set(MOVED.values()) <= set(setting_names())
-    assert not set(MOVED) & set(setting_names())
+    assert set(RENAMED_SETTINGS.values()) <= set(setting_names())
+    assert not set(RENAMED_SETTINGS) & set(setting_names())
 
 
 @pytest.mark.parametrize(

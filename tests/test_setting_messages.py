@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from unrolled.config import MOST_PROBLEMS, make_settings, sampling_settings, settings_from_values
+from unrolled.config import MAX_PROBLEMS, make_settings, sampling_settings, settings_from_values
 from unrolled.errors import UserError
 from unrolled.serving.settings import WebSettings
 from unrolled.web.api.routes import read_request
@@ -116,5 +116,5 @@ def test_of_very_many_problems_the_first_are_listed_and_the_rest_counted():
     with pytest.raises(UserError) as caught:
         sampling_settings({f"no_such_{number}": 1 for number in range(30_000)})
     lines = str(caught.value).splitlines()
-    assert len(lines) == 1 + MOST_PROBLEMS + 1
-    assert lines[-1] == f"  - {30_000 - MOST_PROBLEMS:,} more problems"
+    assert len(lines) == 1 + MAX_PROBLEMS + 1
+    assert lines[-1] == f"  - {30_000 - MAX_PROBLEMS:,} more problems"

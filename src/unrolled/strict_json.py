@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-DEEPEST = 64  # lists and objects within one another; no file of ours has more than five
+MAX_DEPTH = 64  # lists and objects within one another; no file of ours has more than five
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)  # an open string reaches to the end
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 
@@ -35,7 +35,7 @@ def parse_json(
         number_hook: makes a value of each number's text, `NaN` and `Infinity` included, instead of a finite number.
 
     Raises:
-        JsonProblem: it is not JSON, holds a number that is not finite, or is nested more than `DEEPEST` levels.
+        JsonProblem: it is not JSON, holds a number that is not finite, or is nested more than `MAX_DEPTH` levels.
     """
     hooks: dict[str, Any] = {
         "object_pairs_hook": pairs_hook,
@@ -76,17 +76,17 @@ def is_unicode(text: str) -> bool:
 
 def _check_depth(text: str) -> None:
     """Refuse deep nesting before the parser walks into it; most texts have too few brackets to need a look."""
-    if text.count("[") + text.count("{") <= DEEPEST:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(text):
         depth += _STEP.get(token[0], 0)
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise _too_deep()
 
 
 def _too_deep() -> JsonProblem:
-    return JsonProblem(f"is nested more than {DEEPEST} levels deep")
+    return JsonProblem(f"is nested more than {MAX_DEPTH} levels deep")
 
 
 def _finite(text: str) -> float:

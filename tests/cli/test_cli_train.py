@@ -56,14 +56,14 @@ def test_a_forced_terminal_shows_a_live_line(cli, story, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_stops_with_status_130_and_resume_needs_nothing_else(cli, story, tmp_path, monkeypatch):
-    original = show.Show._stepped
+    original = show.TrainingDisplay._stepped
 
     def stepped(self, event):
         original(self, event)
         if event.step == 8:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(show.Show, "_stepped", stepped)
+    monkeypatch.setattr(show.TrainingDisplay, "_stepped", stepped)
     run = tmp_path / "run"
     stopped = cli("train", story, *SMALL, "--out", run)
     assert stopped.status == 130

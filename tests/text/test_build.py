@@ -18,7 +18,7 @@ def test_words_below_the_least_count_stay_unknown_and_the_report_counts_them():
     tokenizer, coverage = make(PIECES, tokenizer="word", min_count=2)
     assert tokenizer.itos == ("<unk>", "<eos>", "the", "ring", "a")
     assert coverage == Coverage(tokens=10, types=4, kept=3, unknown=1)
-    assert coverage.unknown_share == 0.1
+    assert coverage.unknown_fraction == 0.1
     assert coverage.sentence() == (
         "The training text has 10 words of 4 types; 3 types are in the vocabulary, and 10.0% of the words become <unk>."
     )
@@ -64,5 +64,5 @@ def test_a_text_without_words_for_the_vocabulary_says_what_to_do(chunks, setting
         make(chunks, tokenizer="word", **settings)
 
 
-def test_the_report_of_nothing_has_no_share():
-    assert Coverage(0, 0, 0, 0).unknown_share == 0
+def test_the_report_of_nothing_has_no_fraction():
+    assert Coverage(0, 0, 0, 0).unknown_fraction == 0

@@ -37,7 +37,7 @@ COMMANDS = {
 MODULES = {"import": "import_checkpoint"}  # `import` is no name for a module
 
 
-class ReaderLeft(Exception):
+class OutputClosed(Exception):
     """Nobody reads our output any more, for example after `| head`."""
 
 
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
             status = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:  # click would make it a failure
-            raise ReaderLeft from None
+            raise OutputClosed from None
         return status
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -140,7 +140,7 @@ def run() -> None:
         _ignore_ctrl_c()
         print("Stopped.", file=sys.stderr)
         sys.exit(STOPPED)
-    except ReaderLeft:
+    except OutputClosed:
         # standard output must not be flushed once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -29,14 +29,14 @@ def listener_for(quiet: bool) -> Iterator[Listener]:
     if quiet:
         yield lambda event: None
         return
-    show = Show()
+    display = TrainingDisplay()
     try:
-        yield show
+        yield display
     finally:
-        show.close()
+        display.close()
 
 
-class Show:
+class TrainingDisplay:
     """Renders events; the live line is there only where standard error is a terminal."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from unrolled.cli.typed import resume_command, start_over_command, typed_command
 from unrolled.errors import UserError
 from unrolled.strict_json import parse_json
 
-LARGEST_CONFIG_BYTES = 1_000_000  # a thousand times what all settings take
+MAX_CONFIG_BYTES = 1_000_000  # a thousand times what all settings take
 
 DEFAULT_SOURCE = "builtin:stories"  # that of `unrolled.training`, whose import takes a second
 
@@ -144,9 +144,9 @@ def _from_file(path: Path) -> dict[str, Any]:
 
     try:
         with path.open("rb") as file:  # a pipe is fine: --config <(command)
-            content = file.read(LARGEST_CONFIG_BYTES + 1)
-        if len(content) > LARGEST_CONFIG_BYTES:
-            raise UserError(f"{path} is larger than {LARGEST_CONFIG_BYTES:,} bytes, too large for settings.")
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise UserError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes, too large for settings.")
         values = tomllib.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None

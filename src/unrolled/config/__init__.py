@@ -8,10 +8,10 @@ together: every problem is reported at once, with the nearest names where one is
 from unrolled.config.listing import sampling_range as sampling_range
 from unrolled.config.listing import setting_descriptions as setting_descriptions
 from unrolled.config.listing import setting_names as setting_names
-from unrolled.config.messages import MOST_PROBLEMS as MOST_PROBLEMS
+from unrolled.config.messages import MAX_PROBLEMS as MAX_PROBLEMS
 from unrolled.config.messages import suggestion as suggestion
 from unrolled.config.messages import validation_problems as validation_problems
-from unrolled.config.overrides import MOVED as MOVED
+from unrolled.config.overrides import RENAMED_SETTINGS as RENAMED_SETTINGS
 from unrolled.config.overrides import by_current_names as by_current_names
 from unrolled.config.overrides import note_on_moved as note_on_moved
 from unrolled.config.presets import preset_names as preset_names

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from unrolled.config.listing import setting_names
 
-MOST_PROBLEMS = 20  # that one message lists
+MAX_PROBLEMS = 20  # that one message lists
 RULES = {  # in the words of people who do not know Python, by pydantic's names of errors
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "should be a whole number"),
     "int_parsing_size": "should be a whole number of fewer digits",
@@ -40,8 +40,8 @@ def validation_problems(error: ValidationError, known: list[str] | None = None) 
     """Return one plain clause for each thing that pydantic found wrong; `known` names are suggested."""
     known = setting_names() if known is None else known
     found = error.errors(include_url=False)
-    problems = [_problem(item, known) for item in found[:MOST_PROBLEMS]]
-    return problems + [f"{len(found) - MOST_PROBLEMS:,} more problems"] * (len(found) > MOST_PROBLEMS)
+    problems = [_problem(item, known) for item in found[:MAX_PROBLEMS]]
+    return problems + [f"{len(found) - MAX_PROBLEMS:,} more problems"] * (len(found) > MAX_PROBLEMS)
 
 
 def sentence(problems: list[str]) -> str:

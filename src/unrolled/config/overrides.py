@@ -11,7 +11,7 @@ from unrolled.errors import UserError
 from unrolled.strict_json import JsonProblem, parse_json
 
 # Earlier names of settings, which are still accepted wherever a user writes one.
-MOVED = {
+RENAMED_SETTINGS = {
     "model.input_dropout": "regularization.input_dropout",
     "model.dropout": "regularization.dropout",
     "model.output_dropout": "regularization.output_dropout",
@@ -34,7 +34,7 @@ def by_current_names(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 def note_on_moved(names: Iterable[str]) -> str | None:
     """Return a sentence on the earlier names among these, or None where there are none."""
-    moved = [f"{name} is now {MOVED[name]}" for name in dict.fromkeys(names) if name in MOVED]
+    moved = [f"{name} is now {RENAMED_SETTINGS[name]}" for name in dict.fromkeys(names) if name in RENAMED_SETTINGS]
     return f"{'; '.join(moved)}. The earlier name still works." if moved else None
 
 
@@ -42,7 +42,7 @@ def current_names_and_problems(overrides: Mapping[str, Any]) -> tuple[dict[str, 
     """Return settings by the names of today, and what is wrong where one is given by both names."""
     named, problems = {}, []
     for name, value in overrides.items():
-        current = MOVED.get(name, name)
+        current = RENAMED_SETTINGS.get(name, name)
         if current in named and str(named[current]) != str(value):
             problems.append(_clash(current, overrides))
         named[current] = value
@@ -65,7 +65,7 @@ def typed_value(section: str, key: str, value: Any) -> Any:
 
 
 def _clash(current: str, overrides: Mapping[str, Any]) -> str:
-    earlier = next(name for name, now in MOVED.items() if now == current and name in overrides)
+    earlier = next(name for name, now in RENAMED_SETTINGS.items() if now == current and name in overrides)
     return (
         f"{earlier} = {shown(overrides[earlier])} is now {current}, which is given as {shown(overrides[current])}; "
         f"leave out {earlier}"

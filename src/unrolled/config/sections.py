@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 MAX_HIDDEN_SIZE = 16_384
 MAX_LAYERS = 64
 MAX_SEED = 2**63 - 1
-FEWEST_SUBWORDS = 257  # 256 bytes and <eos>
+MIN_BPE_VOCABULARY = 257  # 256 bytes and <eos>
 
 # Every number has inclusive bounds, inside which the arithmetic keeps its meaning: neither 5e-324 as a divisor nor a
 # share so near 1 that what remains vanishes.
@@ -109,9 +109,9 @@ class DataSettings(Section):
                 f"records need data.valid_fraction + data.test_fraction below 1, not {self.valid_fraction:g} and "
                 f"{self.test_fraction:g}"
             )
-        if self.tokenizer == "bpe" and 0 < self.vocabulary_size < FEWEST_SUBWORDS:
+        if self.tokenizer == "bpe" and 0 < self.vocabulary_size < MIN_BPE_VOCABULARY:
             raise ValueError(
-                f"bpe needs data.vocabulary_size of at least {FEWEST_SUBWORDS} (every byte and the end), not "
+                f"bpe needs data.vocabulary_size of at least {MIN_BPE_VOCABULARY} (every byte and the end), not "
                 f"{self.vocabulary_size}"
             )
         return self

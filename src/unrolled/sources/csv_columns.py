@@ -14,8 +14,8 @@ from unrolled.errors import UserError
 from unrolled.sources.speakers import missing_note, tagged
 
 END = "\x00the end"  # a line of its own after the last one: no text holds a zero byte
-LARGEST_FIELD_CHARACTERS = 2**31 - 1
-MOST_COLUMNS_LISTED = 20
+MAX_FIELD_CHARACTERS = 2**31 - 1
+MAX_COLUMNS_LISTED = 20
 
 
 def column_text(text: Iterable[str], column: str, name: str, notes: list[str], speaker: str = "") -> Iterator[str]:
@@ -84,8 +84,8 @@ def header_of(text: Iterable[str], name: str) -> list[str]:
 
 def listing(header: list[str]) -> str:
     """Return the names of the columns for a message, the first ones where they are many."""
-    shown = ", ".join(header[:MOST_COLUMNS_LISTED])
-    return shown + (f" and {len(header) - MOST_COLUMNS_LISTED} more" if len(header) > MOST_COLUMNS_LISTED else "")
+    shown = ", ".join(header[:MAX_COLUMNS_LISTED])
+    return shown + (f" and {len(header) - MAX_COLUMNS_LISTED} more" if len(header) > MAX_COLUMNS_LISTED else "")
 
 
 def _index_of(column: str, header: list[str], name: str) -> int:
@@ -101,7 +101,7 @@ def _index_of(column: str, header: list[str], name: str) -> int:
 
 def _rows(text: Iterable[str], name: str) -> Iterator[list[str]]:
     """Yield the rows; a blank line is an empty one."""
-    csv.field_size_limit(LARGEST_FIELD_CHARACTERS)
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
     reader = csv.reader(itertools.chain(lines_of(text), [END]))
     begins = 1  # the row, at this line
     try:

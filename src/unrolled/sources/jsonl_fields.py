@@ -20,7 +20,7 @@ from unrolled.strict_json import JsonProblem, lenient_number, parse_json
 
 ENDINGS = (".jsonl", ".ndjson")
 SURROGATE = re.compile("[\ud800-\udfff]")
-MOST_FIELDS_REMEMBERED = 1_000
+MAX_FIELDS_REMEMBERED = 1_000
 
 
 class FieldReader:
@@ -76,7 +76,7 @@ class FieldReader:
 
     def _remember(self, entry: dict[str, Any]) -> None:
         wanted = {name: None for name in (self._field, self._speaker) if name in entry}
-        self._seen |= dict.fromkeys(entry) if len(self._seen) < MOST_FIELDS_REMEMBERED else wanted
+        self._seen |= dict.fromkeys(entry) if len(self._seen) < MAX_FIELDS_REMEMBERED else wanted
 
     def _text(self, value: Any, field: str, number: int) -> str:
         if not isinstance(value, str):

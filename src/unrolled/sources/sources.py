@@ -30,7 +30,7 @@ BUILTIN_PREFIX = "builtin:"
 BUILTIN_FOLDERS = ("stories",)
 ENCODING_ERRORS = ("strict", "replace")
 TABLE_ENDINGS = (".csv", *JSON_ENDINGS)
-MOST_ENTRIES_COMPARED = 10_000
+MAX_ENTRIES_COMPARED = 10_000
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ def _missing(path: str) -> str:
     if folder and not os.path.isdir(folder):
         return f"There is no file {path}: there is no folder {folder} either."
     try:
-        names = sorted(os.listdir(folder or "."))[:MOST_ENTRIES_COMPARED]
+        names = sorted(os.listdir(folder or "."))[:MAX_ENTRIES_COMPARED]
     except OSError:
         names = []
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)

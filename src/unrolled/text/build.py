@@ -15,10 +15,10 @@ from unrolled.text.bpe import BytePairTokenizer
 from unrolled.text.characters import CharacterTokenizer
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.text.words import WordTokenizer, words_of
-from unrolled.text.words_file import FIRST_MARK, MOST_TAGS
+from unrolled.text.words_file import FIRST_MARK, MAX_TAGS
 
-SUBWORDS = 4096  # where no vocabulary size is set
-LONGEST_SPEAKER = 80  # characters
+DEFAULT_BPE_VOCABULARY = 4096  # where no vocabulary size is set
+MAX_SPEAKER_CHARACTERS = 80  # characters
 SPEAKER_END = ": "
 
 
@@ -39,7 +39,7 @@ class Coverage:
     unknown: int
 
     @property
-    def unknown_share(self) -> float:
+    def unknown_fraction(self) -> float:
         """Share of the words that become `<unk>`, from 0 to 1."""
         return self.unknown / self.tokens if self.tokens else 0.0
 
@@ -47,7 +47,7 @@ class Coverage:
         """Return the report as it is printed."""
         return (
             f"The training text has {self.tokens:,} words of {self.types:,} types; {self.kept:,} types are in the "
-            f"vocabulary, and {self.unknown_share:.1%} of the words become <unk>."
+            f"vocabulary, and {self.unknown_fraction:.1%} of the words become <unk>."
         )
 
 
@@ -66,7 +66,7 @@ def make_tokenizer(chunks: Iterable[str], settings: DataSettings) -> tuple[Token
     if settings.tokenizer == "word":
         return _word_tokenizer(chunks, settings)
     if settings.tokenizer == "bpe":
-        return BytePairTokenizer.trained(chunks, settings.vocabulary_size or SUBWORDS), None
+        return BytePairTokenizer.trained(chunks, settings.vocabulary_size or DEFAULT_BPE_VOCABULARY), None
     characters: set[str] = set()
     for chunk in chunks:
         characters.update(chunk)
@@ -100,7 +100,7 @@ def _count_with_speakers(chunks: Iterable[str], min_count: int, counts: Counter[
         speakers.update([tag] if tag else [])
         counts.update(words_of(line[len(tag) :]))
     ordered = sorted(speakers.items(), key=lambda item: (-item[1], item[0]))
-    tags = [tag for tag, count in ordered if count >= min_count][:MOST_TAGS]
+    tags = [tag for tag, count in ordered if count >= min_count][:MAX_TAGS]
     for tag in speakers.keys() - set(tags):
         for word in words_of(tag):
             counts[word] += speakers[tag]
@@ -109,7 +109,7 @@ def _count_with_speakers(chunks: Iterable[str], min_count: int, counts: Counter[
 
 def _tag_of(line: str) -> str:
     """Return `GANDALF:` of a line that begins with it and a space, else nothing."""
-    speaker, end, _ = line[:LONGEST_SPEAKER].partition(SPEAKER_END)
+    speaker, end, _ = line[:MAX_SPEAKER_CHARACTERS].partition(SPEAKER_END)
     return speaker + ":" if end and speaker.strip() and not any(ord(c) >= FIRST_MARK for c in speaker) else ""
 
 

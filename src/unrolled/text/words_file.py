@@ -13,7 +13,7 @@ from typing import Any
 
 FIRST_MARK = 0xF0000
 MARKS = "\U000f0000-\U000ffffd"
-MOST_TAGS = 65_000
+MAX_TAGS = 65_000
 # What Python takes for white space, one by one: the library's own class leaves out U+001C to U+001F.
 WHITE_SPACE = r"\x09-\x0d\x1c-\x20\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
