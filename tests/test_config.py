@@ -135,7 +135,7 @@ def test_all_problems_are_in_one_message():
 
 def test_one_problem_is_one_sentence_with_the_value_and_the_rule():
     message = problem_of(overrides={"model.hidden_size": "0"})
-    assert message == "The settings do not fit: model.hidden_size = '0' should be greater than or equal to 1."
+    assert message == "The settings are not valid: model.hidden_size = '0' should be greater than or equal to 1."
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_setting_is_accepted_by_its_earlier_name_and_told_where_it_is_now(earl
 
 def test_a_setting_by_both_of_its_names_is_refused_where_they_disagree():
     both = {"model.dropout": "0.3", "regularization.dropout": 0.5, "training.steps": "0"}
-    clash = "model.dropout = '0.3' is now regularization.dropout, which is given as 0.5; leave out model.dropout"
+    clash = "model.dropout = '0.3' is now regularization.dropout, which is set to 0.5; leave out model.dropout"
     for given in (both, dict(reversed(both.items()))):
         assert clash in problem_of(overrides=given)
         assert "training.steps = '0'" in problem_of(overrides=given)
@@ -250,7 +250,7 @@ def test_a_share_is_at_most_one(name):
 def test_tied_weights_need_an_embedding_of_the_hidden_size():
     message = problem_of(None, {"model.tying": "tied", "model.embedding_size": 3, "model.hidden_size": 5})
     assert message == (
-        "The settings do not fit: model.tying = tied needs model.embedding_size = model.hidden_size, not 3 and 5."
+        "The settings are not valid: model.tying = tied needs model.embedding_size = model.hidden_size, not 3 and 5."
     )
     assert make_settings(None, {"model.tying": "tied", "model.embedding_size": 256}).model.tying == "tied"
 

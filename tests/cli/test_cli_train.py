@@ -176,7 +176,7 @@ def test_both_names_of_a_setting_in_conflict_are_one_sentence(cli, story, tmp_pa
     both = ["--set", "model.dropout=0.3", "--set", "regularization.dropout=0.5"]
     done = cli("train", story, *both, "--out", tmp_path / "run")
     assert (done.status, done.out) == (2, "")
-    assert "model.dropout = '0.3' is now regularization.dropout, which is given as '0.5'" in done.err
+    assert "model.dropout = '0.3' is now regularization.dropout, which is set to '0.5'" in done.err
     assert done.err.strip().count("\n") == 0
     assert not (tmp_path / "run").exists()
 

@@ -1,8 +1,8 @@
-"""Settings of a model, its data, its training and its decoding: one name for each, everywhere.
+"""Settings of the model, its regularization, data, training and sampling, under the same names everywhere.
 
-`model.hidden_size` is the same thing on the command line (`--set model.hidden_size=512`), in a TOML preset and in a
-run's `config.json`. Settings are frozen, documented under themselves with their unit of counting, and checked
-together: every problem is reported at once, with the nearest names where one is unknown.
+`model.hidden_size` means the same on the command line (`--set model.hidden_size=512`), in a TOML preset and in a run's
+`config.json`. Settings are frozen and documented where they are declared, with their units. They are validated
+together: all problems are reported at once, and an unknown name comes with suggestions.
 """
 
 from unrolled.config.listing import sampling_range as sampling_range

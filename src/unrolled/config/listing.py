@@ -1,4 +1,4 @@
-"""Every setting by its dotted name, with its default and description, and the range of each sampling setting."""
+"""The dotted names of all settings with their defaults and descriptions, and the ranges of sampling settings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from unrolled.config.sections import SamplingSettings, Settings
 
 
 def setting_names() -> list[str]:
-    """Return every dotted setting name in the order of the documentation."""
+    """Return the dotted name of every setting, in the order in which they are declared."""
     return [
         f"{section}.{key}" for section, field in Settings.model_fields.items() for key in field.annotation.model_fields
     ]
 
 
 def setting_descriptions() -> list[tuple[str, str, str]]:
-    """Return (dotted name, default, description) for every setting."""
+    """Return (dotted name, default as JSON, description) for every setting."""
     return [
         (f"{section}.{key}", json.dumps(entry.default), entry.description or "")
         for section, field in Settings.model_fields.items()
@@ -24,7 +24,7 @@ def setting_descriptions() -> list[tuple[str, str, str]]:
 
 
 def sampling_range(name: str) -> tuple[float, float]:
-    """Return the lowest and the highest value of a decoding setting that is a number."""
+    """Return the lowest and the highest value of a numeric sampling setting."""
     rules = SamplingSettings.model_fields[name].metadata
     return next(rule.ge for rule in rules if hasattr(rule, "ge")), next(
         rule.le for rule in rules if hasattr(rule, "le")

@@ -1,4 +1,4 @@
-"""Settings by dotted names, as `--set` gives them: earlier names, and text where a setting takes a list or nothing."""
+"""Settings given by dotted name, as with `--set`: renamed settings, and command-line text converted to values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unrolled.config.sections import Settings
 from unrolled.errors import UserError
 from unrolled.strict_json import JsonProblem, parse_json
 
-# Earlier names of settings, which are still accepted wherever a user writes one.
+# Old name -> current name. Old names are still accepted wherever a user can write a setting.
 RENAMED_SETTINGS = {
     "model.input_dropout": "regularization.input_dropout",
     "model.dropout": "regularization.dropout",
@@ -21,10 +21,10 @@ RENAMED_SETTINGS = {
 
 
 def by_current_names(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted settings with the names of today in place of earlier ones.
+    """Return dotted settings with old names replaced by current ones.
 
     Raises:
-        UserError: a setting is given by both of its names, with different values.
+        UserError: a setting is given under both names with different values.
     """
     named, problems = current_names_and_problems(overrides)
     if problems:
@@ -33,13 +33,13 @@ def by_current_names(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def note_on_moved(names: Iterable[str]) -> str | None:
-    """Return a sentence on the earlier names among these, or None where there are none."""
+    """Return a sentence about the old names among these, or None if there are none."""
     moved = [f"{name} is now {RENAMED_SETTINGS[name]}" for name in dict.fromkeys(names) if name in RENAMED_SETTINGS]
     return f"{'; '.join(moved)}. The earlier name still works." if moved else None
 
 
 def current_names_and_problems(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return settings by the names of today, and what is wrong where one is given by both names."""
+    """Return settings under their current names, and a problem for each one that is given under both names."""
     named, problems = {}, []
     for name, value in overrides.items():
         current = RENAMED_SETTINGS.get(name, name)
@@ -50,7 +50,7 @@ def current_names_and_problems(overrides: Mapping[str, Any]) -> tuple[dict[str, 
 
 
 def typed_value(section: str, key: str, value: Any) -> Any:
-    """Turn command-line text into a list or null where a setting takes one; pydantic does the rest."""
+    """Convert command-line text to None or a list if the setting allows it; pydantic converts everything else."""
     if not isinstance(value, str):
         return value
     annotation = Settings.model_fields[section].annotation.model_fields[key].annotation
@@ -67,6 +67,6 @@ def typed_value(section: str, key: str, value: Any) -> Any:
 def _clash(current: str, overrides: Mapping[str, Any]) -> str:
     earlier = next(name for name, now in RENAMED_SETTINGS.items() if now == current and name in overrides)
     return (
-        f"{earlier} = {shown(overrides[earlier])} is now {current}, which is given as {shown(overrides[current])}; "
+        f"{earlier} = {shown(overrides[earlier])} is now {current}, which is set to {shown(overrides[current])}; "
         f"leave out {earlier}"
     )

@@ -1,4 +1,4 @@
-"""The presets that come with the package: one TOML file each, in `unrolled/presets/`."""
+"""The presets in the package, one TOML file each in `unrolled/presets/`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ else:
 
 
 def preset_names() -> list[str]:
-    """Return the names of the presets that come with the package, sorted."""
+    """Return the sorted names of the presets in the package."""
     folder = resources.files("unrolled") / "presets"
     return sorted(entry.name[: -len(".toml")] for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
@@ -25,7 +25,7 @@ def preset_values(name: str) -> dict[str, dict[str, Any]]:
     """Return a preset's values by section.
 
     Raises:
-        UserError: there is no such preset; the nearest names are suggested.
+        UserError: the preset does not exist; the closest names are suggested.
     """
     names = preset_names()
     if name not in names:

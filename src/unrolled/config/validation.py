@@ -1,4 +1,4 @@
-"""Settings from a preset, from dotted overrides, from a file: checked together, every problem in one message."""
+"""Building and validating settings; one message reports all problems."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def make_settings(
 ) -> Settings:
     """Build settings from a preset and dotted overrides, e.g. `{"model.hidden_size": "512"}`.
 
-    Values may be text, as the command line gives them, or already typed. Every problem goes into one message. Earlier
-    names of settings that have moved are accepted; `note_on_moved` says which those are.
+    Values may be text from the command line or already typed. All problems are reported in one message. Old names of
+    settings are accepted; `note_on_moved` reports them.
 
     Raises:
-        UserError: unknown preset or names, values of a wrong type or out of range, a setting by both of its names.
+        UserError: the preset or a name is unknown, a value has the wrong type or is out of range, or a setting is
+            given under both its old and its current name.
     """
     from_preset = {} if preset is None else preset_values(preset)
     values = {section: dict(entries) for section, entries in from_preset.items()}
@@ -39,10 +40,10 @@ def make_settings(
 
 
 def settings_from_values(values: Mapping[str, Any], problems: Iterable[str] = ()) -> Settings:
-    """Validate settings by section, as a preset or a run's `config.json` holds them.
+    """Validate settings grouped by section, as in a preset or in a run's `config.json`.
 
     Raises:
-        UserError: with all `problems` and all that validation finds.
+        UserError: there are `problems`, or validation finds some; the message lists them all.
     """
     problems = list(problems)
     try:
@@ -55,10 +56,10 @@ def settings_from_values(values: Mapping[str, Any], problems: Iterable[str] = ()
 
 
 def sampling_settings(values: Mapping[str, Any], defaults: SamplingSettings | None = None) -> SamplingSettings:
-    """Validate decoding settings given by plain names, over `defaults`.
+    """Validate sampling settings given by name without section, on top of `defaults`.
 
     Raises:
-        UserError: with every problem in one message.
+        UserError: a setting is unknown or invalid; the message lists all problems.
     """
     base = (SamplingSettings() if defaults is None else defaults).model_dump()
     try:
