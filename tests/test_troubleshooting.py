@@ -111,7 +111,7 @@ COMMANDS = {
     "model.tying": ("train", "story.txt", "--set", "model.tying=tied"),
     "… holds a run already": ("train", "story.txt", "--out", "fox"),
     "… is not empty": ("train", "story.txt", "--out", "pictures"),
-    "--resume goes on": ("train", "--resume", "fox", "--seed", "1"),
+    "--resume continues": ("train", "--resume", "fox", "--seed", "1"),
     "There is nothing left to do": ("train", "--resume", "fox"),
     "The run to start from has another": ("train", "--init-from", "fox", "--set", "model.hidden_size=5"),
     "The run to start from has a voc": ("train", "--init-from", "fox", "--set", "data.tokenizer=bpe"),

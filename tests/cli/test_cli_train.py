@@ -70,7 +70,7 @@ def test_ctrl_c_stops_with_status_130_and_resume_needs_nothing_else(cli, story, 
     assert "stopped by a signal; it can be resumed" in stopped.out.replace("\n", " ")
     resumed = cli("train", "--resume", run)
     assert resumed.status == 0
-    assert "going on after step 8, at most 24 steps" in resumed.err
+    assert "resuming after step 8, at most 24 steps" in resumed.err
     nothing_left = cli("train", "--resume", run)
     assert nothing_left.status == 0
     assert "There is nothing left to do: all 24 steps are done. Go on with more --steps" in nothing_left.err
@@ -221,7 +221,7 @@ def test_the_closing_table_stands_whatever_was_measured(capsys, best):
     table = capsys.readouterr().out
     assert "'runs/[red]my run'" in table
     assert "1h01m" in table
-    assert ("memorised" in table) == (best is not None and best["train_loss_nats"] == 1.0)
+    assert ("memorized" in table) == (best is not None and best["train_loss_nats"] == 1.0)
     assert show.print_finished(finished, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["best"] == best
 
