@@ -37,14 +37,14 @@ def list_texts(as_json: bool) -> None:
 def get(name: str, out: str, as_json: bool) -> None:
     """Fetch the text called NAME."""
     from unrolled.cli.printing import print_json, remark
-    from unrolled.config import suggestion
+    from unrolled.config import unknown_name
     from unrolled.data.downloads import EXAMPLES, fetch
 
     example = next((entry for entry in EXAMPLES if entry.name == name), None)
     if name == "builtin:stories":
         raise UserError("builtin:stories is there already; train on it with: unrolled train builtin:stories")
     if example is None:
-        raise UserError(f"There is no text named {name!r}; {suggestion(name, [entry.name for entry in EXAMPLES])}")
+        raise UserError(unknown_name("text", name, [entry.name for entry in EXAMPLES]))
     path = fetch(example, Path(out))
     source = str(path.parent / example.source)
     if as_json:

@@ -10,6 +10,7 @@ from unrolled.config.listing import setting_descriptions as setting_descriptions
 from unrolled.config.listing import setting_names as setting_names
 from unrolled.config.messages import MAX_PROBLEMS as MAX_PROBLEMS
 from unrolled.config.messages import suggestion as suggestion
+from unrolled.config.messages import unknown_name as unknown_name
 from unrolled.config.messages import validation_problems as validation_problems
 from unrolled.config.overrides import RENAMED_SETTINGS as RENAMED_SETTINGS
 from unrolled.config.overrides import by_current_names as by_current_names

@@ -36,6 +36,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
 
 
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the sentence for an unknown name, such as `There is no preset named 'storys'; did you mean stories?`"""
+    hint = suggestion(name, known)
+    return f"There is no {what} named {name!r}; {hint}{'' if hint.endswith('?') else '.'}"
+
+
 def validation_problems(error: ValidationError, known: list[str] | None = None) -> list[str]:
     """Return a clause for each problem that pydantic found; suggestions for unknown names come from `known`."""
     known = setting_names() if known is None else known

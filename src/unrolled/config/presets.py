@@ -6,7 +6,7 @@ import sys
 from importlib import resources
 from typing import Any
 
-from unrolled.config.messages import suggestion
+from unrolled.config.messages import unknown_name
 from unrolled.errors import UserError
 
 if sys.version_info >= (3, 11):
@@ -29,5 +29,5 @@ def preset_values(name: str) -> dict[str, dict[str, Any]]:
     """
     names = preset_names()
     if name not in names:
-        raise UserError(f"There is no preset named {name!r}; {suggestion(name, names)}.")
+        raise UserError(unknown_name("preset", name, names))
     return tomllib.loads((resources.files("unrolled") / "presets" / f"{name}.toml").read_text("utf-8"))
