@@ -1,9 +1,12 @@
-"""What the pages point to: links, pictures and source files are there, and no picture lies about unused."""
+"""The documentation matches the repository: links, source files, pictures and the table of rooms."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.test_rooms import ROWS
+from tests.test_rooms import SOURCE as PACKAGE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -29,3 +32,24 @@ def test_every_picture_is_shown_somewhere_and_is_light():
     assert pictures
     assert {path.name for path in pictures - shown} == set()
     assert {path.name for path in pictures if path.stat().st_size > 160_000} == set()
+
+
+def rows_of_the_table():
+    """Return (room, row) for each room that the table in CONTRIBUTING.md names, and the names as they are written."""
+    table = re.findall(r"^\| (\d+) \| ([^|]+) \|", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
+    named = [(name, int(row)) for row, cell in table for name in re.findall(r"`([^`]+)`", cell)]
+    return [(name.removesuffix("/").removesuffix(".py"), row) for name, row in named], [name for name, _ in named]
+
+
+def test_the_table_of_rooms_names_each_room_once_and_on_its_row():
+    rooms, _ = rows_of_the_table()
+    assert sorted(rooms) == sorted((room, row) for row, names in enumerate(ROWS) for room in names)
+
+
+def test_the_table_of_rooms_and_the_sentence_below_it_name_every_folder_and_module():
+    _, rooms = rows_of_the_table()
+    data = re.findall(r"`(presets/|stories/)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    # a folder that was moved away may still hold a cache of compiled modules
+    folders = {f"{path.parent.name}/" for path in PACKAGE.glob("*/*.*") if path.parent.name != "__pycache__"}
+    modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert {*rooms, *data} == folders | modules

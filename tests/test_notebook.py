@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-MOST_BYTES = 600_000
+MAX_BYTES = 600_000
 KERNEL = "the-interpreter-of-these-tests"
 ABSOLUTE_PATH = re.compile(r"(?<![\w.~:/])/(?:home|root|tmp|work|var|usr|opt|mnt|Users|private)/|\b[A-Z]:\\\\?[A-Za-z]")
 
@@ -101,7 +101,7 @@ def test_a_committed_notebook_is_valid_small_and_names_no_path_of_a_machine(path
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
-    assert len(source) < MOST_BYTES
+    assert len(source) < MAX_BYTES
     readable = re.sub(r'"image/png": "[^"]*"', "", source)  # base64 may hold any letters
     assert not ABSOLUTE_PATH.search(readable)
 

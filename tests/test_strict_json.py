@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.strict_json import DEEPEST, JsonProblem, is_unicode, lenient_number, parse_json
+from unrolled.strict_json import MAX_DEPTH, JsonProblem, is_unicode, lenient_number, parse_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -43,7 +43,7 @@ def test_any_input_is_a_value_or_a_json_problem(content):
         ("1" * 5000, "thousands of digits"),
         ("[" * 100_000, "nested more than 64 levels"),
         ('{"a":' * 100_000, "nested more than 64 levels"),
-        ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "nested more than 64 levels"),
+        ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nested more than 64 levels"),
     ],
 )
 def test_what_is_not_strict_json_is_named(content, clause):
@@ -52,7 +52,7 @@ def test_what_is_not_strict_json_is_named(content, clause):
 
 
 def test_nesting_up_to_the_bound_is_read():
-    assert json.dumps(parse_json("[" * DEEPEST + "]" * DEEPEST)) == "[" * DEEPEST + "]" * DEEPEST
+    assert json.dumps(parse_json("[" * MAX_DEPTH + "]" * MAX_DEPTH)) == "[" * MAX_DEPTH + "]" * MAX_DEPTH
 
 
 def test_brackets_in_strings_are_not_nesting():

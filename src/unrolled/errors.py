@@ -1,10 +1,10 @@
-"""The one exception for what a user can fix.
+"""The exception for mistakes that a user can fix.
 
-It holds the value, the rule it broke and the way out, in plain words, and becomes text only at the edge: the command
-line prints it and exits with status 2, the web application answers with a status of 400. A caller's mistake in the
-library is a `ValueError` instead.
+Its message states the value, the rule it breaks and what to do, in plain words. It is turned into output only at the
+edge: the command line prints it and exits with status 2, the web application responds with status 400. Misuse of the
+library by a caller raises `ValueError` instead.
 """
 
 
 class UserError(Exception):
-    """Something that the user can put right; its text is one plain sentence (or a list of them) with the way out."""
+    """A mistake that the user can fix; the message is one sentence, or several, and says what to do."""

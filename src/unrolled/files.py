@@ -1,8 +1,8 @@
-"""Opening files that other people made: regular ones only, and no more of them than a bound.
+"""Reading untrusted files: only regular files, opened without blocking and read up to a limit.
 
-A folder from elsewhere may hold a named pipe, which waits for ever, or a link to a device, which never ends. Here a
-file is opened without waiting, the open file itself is checked (not what its path names a moment later), and a read
-stops at a bound even where the file grows in the meantime.
+A folder from elsewhere may contain a named pipe, on which `open` blocks forever, or a link to a device, which never
+ends. The check is made on the open file, not on its path, which could name another file a moment later. A read stops at
+the limit even if the file grows in the meantime.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0
 
 
 def open_regular(path: str | Path, largest_bytes: int) -> BinaryIO:
-    """Open a regular file, through links, for reading bytes.
+    """Open a regular file for reading bytes; symbolic links are followed.
 
     Args:
         path: the file.
-        largest_bytes: a longer file is refused.
+        largest_bytes: larger files are refused.
 
     Raises:
-        FileNotFoundError: there is none; callers know best what its absence means.
-        UserError: it is a directory, a pipe or a device, it is too large, or it cannot be opened.
+        FileNotFoundError: the file does not exist; the caller knows what that means.
+        UserError: it is a directory, a pipe or a device, is too large, or cannot be opened.
     """
     try:
         handle = os.open(path, _FLAGS)
@@ -52,21 +52,21 @@ def read_regular(path: str | Path, largest_bytes: int) -> bytes:
     """Return the bytes of a regular file.
 
     Raises:
-        FileNotFoundError: there is none.
-        UserError: it is not a regular file, it holds more than `largest_bytes`, or it cannot be read.
+        FileNotFoundError: the file does not exist.
+        UserError: it is not a regular file, holds more than `largest_bytes`, or cannot be read.
     """
     with open_regular(path, largest_bytes) as file:
         try:
             content = b"".join(_blocks(file, largest_bytes + 1))
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
-    if len(content) > largest_bytes:  # it has grown since it was opened, or its file system does not tell sizes
+    if len(content) > largest_bytes:  # it grew after it was opened, or its file system does not report sizes
         raise _too_large(path, largest_bytes)
     return content
 
 
 def _blocks(file: BinaryIO, most_bytes: int) -> Iterator[bytes]:
-    """Yield the content up to a bound; a single read of the bound would allocate all of it for the smallest file."""
+    """Yield the content up to a limit; one read of that size would allocate all of it even for a tiny file."""
     while most_bytes and (block := file.read(min(most_bytes, BLOCK_BYTES))):
         most_bytes -= len(block)
         yield block

@@ -1,7 +1,7 @@
-"""The one reader of JSON (RFC 8259) that others wrote: UTF-8, finite numbers, bounded depth, one kind of error.
+"""A strict reader for untrusted JSON (RFC 8259): UTF-8, finite numbers, bounded depth, a single exception.
 
-Python's own reader accepts `NaN` and `Infinity`, turns `1e999` into infinity, and ends in a RecursionError where a file
-is nested too deeply. Here each of these is a `JsonProblem`, whose text is a clause that follows the name of the file.
+Python's own reader accepts `NaN` and `Infinity`, turns `1e999` into infinity, and raises RecursionError on deeply
+nested input. Here each of these is a `JsonProblem`, whose message is a clause to put after the name of the file.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-DEEPEST = 64  # lists and objects within one another; no file of ours has more than five
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)  # an open string reaches to the end
+MAX_DEPTH = 64  # nested lists and objects; our own files need five
+_STRING_OR_BRACKET = re.compile(
+    r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL
+)  # an unterminated string extends to the end
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 class JsonProblem(ValueError):
-    """A text is not JSON that can be used; the message is a clause such as `is not JSON (line 1, column 2: ...)`."""
+    """The text is not acceptable JSON; the message is a clause such as `is not JSON (line 1, column 2: ...)`."""
 
 
 def parse_json(
@@ -30,12 +32,13 @@ def parse_json(
     """Return the value of a JSON text.
 
     Args:
-        content: the text, or its bytes in UTF-8 (a byte order mark is passed over).
-        pairs_hook: makes a value of each object's (name, value) pairs, instead of a dict.
-        number_hook: makes a value of each number's text, `NaN` and `Infinity` included, instead of a finite number.
+        content: the text, or its UTF-8 bytes (a byte order mark is skipped).
+        pairs_hook: builds the value of each object from its (name, value) pairs; by default a dict.
+        number_hook: builds the value of each number, `NaN` and `Infinity` included, from its text; by default numbers
+            must be finite.
 
     Raises:
-        JsonProblem: it is not JSON, holds a number that is not finite, or is nested more than `DEEPEST` levels.
+        JsonProblem: the text is not JSON, holds a number that is not finite, or is nested deeper than `MAX_DEPTH`.
     """
     hooks: dict[str, Any] = {
         "object_pairs_hook": pairs_hook,
@@ -54,19 +57,19 @@ def parse_json(
         raise JsonProblem(f"is not JSON ({where}: {problem.msg})") from None
     except UnicodeDecodeError:
         raise JsonProblem("is not JSON (its text is not UTF-8)") from None
-    except ValueError:  # an integer of more digits than Python converts
+    except ValueError:  # an integer with more digits than Python converts
         raise JsonProblem("holds a number of thousands of digits") from None
     except RecursionError:
         raise _too_deep() from None
 
 
 def lenient_number(text: str) -> int | float:
-    """Return a number as Python reads it, `nan` and `inf` included: a hook for values that are validated later."""
+    """Parse a number as Python does, `nan` and `inf` included; a `number_hook` for values that are validated later."""
     return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
 def is_unicode(text: str) -> bool:
-    """Tell whether a text is free of lone surrogates, which JSON can hold and UTF-8 cannot."""
+    """Return whether a text has no lone surrogates, which JSON can represent and UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -75,18 +78,18 @@ def is_unicode(text: str) -> bool:
 
 
 def _check_depth(text: str) -> None:
-    """Refuse deep nesting before the parser walks into it; most texts have too few brackets to need a look."""
-    if text.count("[") + text.count("{") <= DEEPEST:
+    """Refuse deep nesting before the parser recurses into it; texts with few brackets need no scan."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(text):
         depth += _STEP.get(token[0], 0)
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise _too_deep()
 
 
 def _too_deep() -> JsonProblem:
-    return JsonProblem(f"is nested more than {DEEPEST} levels deep")
+    return JsonProblem(f"is nested more than {MAX_DEPTH} levels deep")
 
 
 def _finite(text: str) -> float:

@@ -133,7 +133,7 @@ class TrainedModel:
         """Return the surprisal of every token of an encoded text."""
         nats = np.concatenate(list(surprisals_nats(self.network, text.ids, self.tokenizer.start_id))).tolist()
         likelihood = Likelihood(math.fsum(nats), text.tokens, text.characters, text.utf8_bytes, text.unknown_tokens)
-        return Score(tuple(self.tokenizer.pieces(text.ids)), tuple(nats), likelihood)
+        return Score(tuple(self.tokenizer.token_strings(text.ids)), tuple(nats), likelihood)
 
     def encode(
         self,

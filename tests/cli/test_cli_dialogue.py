@@ -149,7 +149,7 @@ def test_python_scores_records_as_the_commands_do(dialogue):
     ("source", "content", "words"),
     [
         ("a.csv:text", "who,said\nx,y\n", "no column 'text'; its columns are: who, said"),
-        ("a.csv:said", 'who,said\nx,"y\nz,w\n', "begins at line 2 a quote is opened and never closed"),
+        ("a.csv:said", 'who,said\nx,"y\nz,w\n', "begins at line 2 has a quote that is never closed"),
         ("a.jsonl:text", '{"said": "y"}\n', "no field 'text'; its fields are: said"),
         ("a.jsonl:said", '{"said": "y"}\n{"said" "z"}\n', "line 2, column 9"),
         ("a.jsonl", '{"said": "y"}\n', "say which field to read"),

@@ -43,7 +43,7 @@ def test_without_arguments_the_help_is_shown_on_standard_error(cli):
     ("arguments", "words"),
     [
         (["trian"], "did you mean 'train'?"),
-        (["xyz"], "there are: train, evaluate"),
+        (["xyz"], "known: train, evaluate"),
         (["train", "--prest", "x"], "--preset"),
         (["generate"], "Missing argument 'RUN'"),
         (["train", "--steps", "many"], "'many' is not a valid integer"),

@@ -56,21 +56,21 @@ def test_a_forced_terminal_shows_a_live_line(cli, story, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_stops_with_status_130_and_resume_needs_nothing_else(cli, story, tmp_path, monkeypatch):
-    original = show.Show._stepped
+    original = show.TrainingDisplay._stepped
 
     def stepped(self, event):
         original(self, event)
         if event.step == 8:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(show.Show, "_stepped", stepped)
+    monkeypatch.setattr(show.TrainingDisplay, "_stepped", stepped)
     run = tmp_path / "run"
     stopped = cli("train", story, *SMALL, "--out", run)
     assert stopped.status == 130
     assert "stopped by a signal; it can be resumed" in stopped.out.replace("\n", " ")
     resumed = cli("train", "--resume", run)
     assert resumed.status == 0
-    assert "going on after step 8, at most 24 steps" in resumed.err
+    assert "resuming after step 8, at most 24 steps" in resumed.err
     nothing_left = cli("train", "--resume", run)
     assert nothing_left.status == 0
     assert "There is nothing left to do: all 24 steps are done. Go on with more --steps" in nothing_left.err
@@ -176,7 +176,7 @@ def test_both_names_of_a_setting_in_conflict_are_one_sentence(cli, story, tmp_pa
     both = ["--set", "model.dropout=0.3", "--set", "regularization.dropout=0.5"]
     done = cli("train", story, *both, "--out", tmp_path / "run")
     assert (done.status, done.out) == (2, "")
-    assert "model.dropout = '0.3' is now regularization.dropout, which is given as '0.5'" in done.err
+    assert "model.dropout = '0.3' is now regularization.dropout, which is set to '0.5'" in done.err
     assert done.err.strip().count("\n") == 0
     assert not (tmp_path / "run").exists()
 
@@ -221,7 +221,7 @@ def test_the_closing_table_stands_whatever_was_measured(capsys, best):
     table = capsys.readouterr().out
     assert "'runs/[red]my run'" in table
     assert "1h01m" in table
-    assert ("memorised" in table) == (best is not None and best["train_loss_nats"] == 1.0)
+    assert ("memorized" in table) == (best is not None and best["train_loss_nats"] == 1.0)
     assert show.print_finished(finished, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["best"] == best
 

@@ -14,8 +14,8 @@ cells = st.text(alphabet='a",\n \u2028é')
 
 
 def column(text, name, notes=None):
-    pieces = [text[i : i + 3] for i in range(0, len(text), 3)]
-    return "".join(column_text(pieces, name, "posts.csv", [] if notes is None else notes))
+    chunks = [text[i : i + 3] for i in range(0, len(text), 3)]
+    return "".join(column_text(chunks, name, "posts.csv", [] if notes is None else notes))
 
 
 @given(rows=st.lists(st.tuples(cells, cells), min_size=1))
@@ -55,7 +55,7 @@ def test_a_column_name_that_stands_twice_asks_for_the_index():
 
 
 def test_an_empty_file_has_no_header():
-    with pytest.raises(UserError, match="no header"):
+    with pytest.raises(UserError, match="a header row"):
         column("", "a")
     assert header_of([], "posts.csv") == []
 
@@ -75,21 +75,21 @@ def test_blank_lines_between_rows_of_several_columns_are_noted():
     notes: list[str] = []
     text = "".join(column_text(["\nname,text\nada,first\n\n\nbob,second\n"], "text", "a.csv", notes))
     assert text == "first\nsecond"
-    assert notes == ["2 blank lines between the rows of a.csv are left out."]
+    assert notes == ["2 blank lines between the rows of a.csv are skipped."]
 
 
 def test_rows_with_more_cells_than_names_are_counted():
     notes = []
     assert column("a,b\n1,well, then\n2,ok\n", "b", notes) == "well\nok"
     assert notes == [
-        "1 rows of posts.csv have more cells than the header has names: a comma inside a text must stand in quotes, or "
-        "the text ends there."
+        "1 rows of posts.csv have more cells than the header has names: text that contains a comma must be quoted, or "
+        "it ends there."
     ]
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n3,4", "\n3,4\n"])
 def test_a_quote_that_is_never_closed_names_the_line_where_its_row_begins(end):
-    with pytest.raises(UserError, match="in the row that begins at line 3 a quote is opened and never closed"):
+    with pytest.raises(UserError, match="the row that begins at line 3 has a quote that is never closed"):
         column(f'a,b\n1,2\n"x\ny","2{end}', "b")
 
 
@@ -102,7 +102,7 @@ def test_a_speaker_stands_before_each_cell():
     text = "who,said\nSAM,  Mr Frodo!\n , Hm\nROSIE\nPIPPIN and  MERRY,Run\n"
     cells = list(column_cells([text], "said", "a.csv", notes, speaker="who"))
     assert cells == ["SAM: Mr Frodo!", " Hm", "PIPPIN and MERRY: Run"]
-    assert notes[-1] == "1 records of a.csv have no 'who'; they stand without a tag."
+    assert notes[-1] == "1 records of a.csv have no 'who'; they get no tag."
     assert list(column_cells([text], "said", "a.csv", [], speaker="0")) == cells
     with pytest.raises(UserError, match="no column 'char'; its columns are: who, said"):
         list(column_cells([text], "said", "a.csv", [], speaker="char"))

@@ -14,9 +14,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"
 
 
 def values(text, field="text", speaker="", errors="strict", notes=None, tally=None):
-    pieces = [text[i : i + 3] for i in range(0, len(text), 3)]
+    chunks = [text[i : i + 3] for i in range(0, len(text), 3)]
     reader = FieldReader(field, speaker, "posts.jsonl", errors, Tally() if tally is None else tally)
-    return list(reader.values(pieces, [] if notes is None else notes))
+    return list(reader.values(chunks, [] if notes is None else notes))
 
 
 def refusal(text, **options):
@@ -38,7 +38,7 @@ def test_every_newline_is_a_line_feed():
 def test_objects_without_the_field_are_counted_and_noted():
     notes = []
     assert values('{"text": "a"}\n{"body": "b"}\n{"text": null}\n{"text": "c"}', notes=notes) == ["a", "c"]
-    assert notes == ["2 objects of posts.jsonl have no 'text'; they are left out."]
+    assert notes == ["2 objects of posts.jsonl have no 'text'; they are skipped."]
 
 
 def test_a_field_that_no_object_has_lists_those_that_exist():
@@ -51,7 +51,7 @@ def test_a_speaker_stands_before_the_text_and_a_missing_one_is_noted():
     notes = []
     text = '{"text": " hi", "who": "SAM  G"}\n{"text": "ho", "who": null}\n{"text": "hey", "who": " "}'
     assert values(text, speaker="who", notes=notes) == ["SAM G: hi", "ho", "hey"]
-    assert notes == ["2 records of posts.jsonl have no 'who'; they stand without a tag."]
+    assert notes == ["2 records of posts.jsonl have no 'who'; they get no tag."]
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_a_speaker_stands_before_the_text_and_a_missing_one_is_noted():
     [
         ('{"text": "a"}\n{"text": b}', "line 2, column 10: Expecting value"),
         ('{"text": "a"', "line 1"),
-        ('{"text": "a"}\n[1]', "line 2 is no JSON object"),
-        ('"a"', "line 1 is no JSON object"),
-        ('\n{"text": ["a"]}', "line 2: the field 'text' is no text but \\[\"a\"\\]"),
-        ('{"text": 7}', "is no text but 7"),
+        ('{"text": "a"}\n[1]', "line 2 is not a JSON object"),
+        ('"a"', "line 1 is not a JSON object"),
+        ('\n{"text": ["a"]}', "line 2: the field 'text' is not text but \\[\"a\"\\]"),
+        ('{"text": 7}', "is not text but 7"),
         ("[" * 200_000, "line 1 cannot be read as JSON: it is nested more than 64 levels deep"),
         ('{"text": "a", "n": 1' + "0" * 5_000 + "}", "thousands of digits"),
     ],

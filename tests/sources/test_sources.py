@@ -70,7 +70,7 @@ def test_an_empty_file_in_a_folder_is_a_note_and_alone_an_error(here):
 
 def test_a_folder_without_text_files_says_what_it_holds(here):
     (here / "books").mkdir()
-    assert "holds no .txt file" in refusal("books")
+    assert "has no .txt files" in refusal("books")
     (here / "books" / "a.pdf").touch()
     assert "only 1 .pdf" in refusal("books")
 
@@ -129,7 +129,7 @@ def test_a_missing_file_suggests_the_nearest_names(here):
     (here / "books").mkdir()
     (here / "books" / "stories.txt").touch()
     assert "did you mean books/stories.txt?" in refusal("books/storis.txt")
-    assert "no folder bokks" in refusal("bokks/stories.txt")
+    assert "the folder bokks does not exist" in refusal("bokks/stories.txt")
     assert "There is no file or folder qqq" in refusal("qqq")
     assert "There is no file or folder posts.csv;" in refusal("posts.csv:body")
 
@@ -171,15 +171,15 @@ def test_records_are_cells_fields_or_lines_each_ended_by_a_newline(here):
     assert notes == ()
 
 
-def test_records_without_text_are_left_out_and_counted(here):
+def test_records_without_text_are_skipped_and_counted(here):
     (here / "posts.csv").write_text('id,body\n1,one\n2,\n3,"  \n"\n')
     (here / "lines.txt").write_text("\n\none\n \ntwo\n")
     assert records_of("posts.csv:body", "lines.txt") == (
         ["one\n", "one\n", "two\n"],
-        ("2 records without text of posts.csv are left out.", "3 blank lines of lines.txt are left out."),
+        ("2 records without text of posts.csv are skipped.", "3 blank lines of lines.txt are skipped."),
     )
     (here / "blank.csv").write_text("id,body\n1,\n")
-    with pytest.raises(UserError, match=r"blank\.csv holds no record with text"):
+    with pytest.raises(UserError, match=r"blank\.csv has no record with text"):
         records_of("blank.csv:body")
 
 

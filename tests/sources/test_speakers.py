@@ -14,4 +14,4 @@ def test_a_speaker_is_one_line_before_the_text():
 def test_records_without_a_speaker_stay_as_they_are_and_are_counted():
     missing = Counter()
     assert [tagged(" \n", " Run!", missing), tagged("", "Go!", missing)] == [" Run!", "Go!"]
-    assert missing_note(missing, "char", "a.csv") == ["2 records of a.csv have no 'char'; they stand without a tag."]
+    assert missing_note(missing, "char", "a.csv") == ["2 records of a.csv have no 'char'; they get no tag."]

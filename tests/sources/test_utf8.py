@@ -26,9 +26,9 @@ class Dripping(io.BytesIO):
 
 def read(data, most=10**9, errors="strict"):
     tally = Tally()
-    pieces = list(decoded(Dripping(data, most), "a.txt", errors, tally))
-    assert all(pieces)
-    return "".join(pieces), tally.replaced
+    chunks = list(decoded(Dripping(data, most), "a.txt", errors, tally))
+    assert all(chunks)
+    return "".join(chunks), tally.replaced
 
 
 def plain_newlines(text):

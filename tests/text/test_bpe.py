@@ -39,11 +39,11 @@ def test_the_library_agrees_on_every_string_and_nothing_is_lost(tokenizer, hub, 
     assert tokenizer.unknown_in(text) == []
 
 
-@given(pieces=st.lists(awkward))
-def test_pieces_cut_at_line_ends_encode_as_the_whole(tokenizer, pieces):
-    pieces = [piece + "\n" for piece in pieces]
-    assert [index for piece in pieces for index in tokenizer.encode(piece)] == tokenizer.encode(
-        "".join(pieces)
+@given(chunks=st.lists(awkward))
+def test_chunks_cut_at_line_ends_encode_as_the_whole(tokenizer, chunks):
+    chunks = [chunk + "\n" for chunk in chunks]
+    assert [index for chunk in chunks for index in tokenizer.encode(chunk)] == tokenizer.encode(
+        "".join(chunks)
     ).tolist()
 
 
@@ -60,8 +60,8 @@ def test_one_token_at_a_time_gives_the_text_of_all_and_never_half_a_character(to
     expected = b"".join(map(tokenizer.bytes_of, ids)).decode("utf-8", "replace")
     decoder = tokenizer.incremental()
     assert "".join(map(decoder.push, ids)) + decoder.flush() == expected == tokenizer.decode(ids)
-    assert "".join(tokenizer.pieces(ids)) == expected
-    assert len(tokenizer.pieces(ids)) == len(ids)
+    assert "".join(tokenizer.token_strings(ids)) == expected
+    assert len(tokenizer.token_strings(ids)) == len(ids)
 
 
 def test_a_character_of_several_tokens_comes_out_with_its_last_one(tokenizer):
@@ -101,7 +101,7 @@ def test_the_library_reads_the_file_as_it_was_written(tokenizer, hub):
 
 @pytest.mark.parametrize("ids", [[-1], [300]])
 def test_an_id_outside_the_vocabulary_is_the_callers_mistake(tokenizer, ids):
-    for decode in (tokenizer.decode, tokenizer.pieces, lambda ids: tokenizer.incremental().push(ids[0])):
+    for decode in (tokenizer.decode, tokenizer.token_strings, lambda ids: tokenizer.incremental().push(ids[0])):
         with pytest.raises(ValueError, match=r"0\.\.299"):
             decode(ids)
 

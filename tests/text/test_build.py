@@ -10,15 +10,15 @@ PIECES = ["The ring, the RING!\nthe sea\n", "a ring\nthe a\n"]  # the 4, ring 3,
 SPOKEN = ["SAM: the ring\nSAM: a ring: gold\n", "SAM: a sea\nOLD MAN: the sea\n", "He said: go\n"]
 
 
-def make(pieces, **settings):
-    return make_tokenizer(iter(pieces), DataSettings(**settings))
+def make(chunks, **settings):
+    return make_tokenizer(iter(chunks), DataSettings(**settings))
 
 
 def test_words_below_the_least_count_stay_unknown_and_the_report_counts_them():
     tokenizer, coverage = make(PIECES, tokenizer="word", min_count=2)
     assert tokenizer.itos == ("<unk>", "<eos>", "the", "ring", "a")
     assert coverage == Coverage(tokens=10, types=4, kept=3, unknown=1)
-    assert coverage.unknown_share == 0.1
+    assert coverage.unknown_fraction == 0.1
     assert coverage.sentence() == (
         "The training text has 10 words of 4 types; 3 types are in the vocabulary, and 10.0% of the words become <unk>."
     )
@@ -52,17 +52,17 @@ def test_characters_and_subwords_have_no_report():
 
 
 @pytest.mark.parametrize(
-    ("pieces", "settings", "words"),
+    ("chunks", "settings", "words"),
     [
         (["the ring\n"], {}, "occurs 3 times; give more text, or --set data.min_count=1"),
         (["!!! 漢字\n"], {}, "holds no word"),
         (["a a a\n"], {"vocabulary_size": 2}, "A vocabulary of 2 has no room"),
     ],
 )
-def test_a_text_without_words_for_the_vocabulary_says_what_to_do(pieces, settings, words):
+def test_a_text_without_words_for_the_vocabulary_says_what_to_do(chunks, settings, words):
     with pytest.raises(UserError, match=words):
-        make(pieces, tokenizer="word", **settings)
+        make(chunks, tokenizer="word", **settings)
 
 
-def test_the_report_of_nothing_has_no_share():
-    assert Coverage(0, 0, 0, 0).unknown_share == 0
+def test_the_report_of_nothing_has_no_fraction():
+    assert Coverage(0, 0, 0, 0).unknown_fraction == 0

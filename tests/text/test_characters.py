@@ -47,8 +47,8 @@ def test_encoding_equals_a_dictionary_and_decoding_marks_what_is_unknown(tokeniz
     known = {character: index for index, character in enumerate(sorted(set(VOCABULARY)), start=1)}
     assert ids.tolist() == [known.get(character, 0) for character in text]
     assert tokenizer.decode(ids) == "".join(c if c in known else "\ufffd" for c in text)
-    assert "".join(tokenizer.pieces(ids)) == tokenizer.decode(ids)
-    assert len(tokenizer.pieces(ids)) == len(text)
+    assert "".join(tokenizer.token_strings(ids)) == tokenizer.decode(ids)
+    assert len(tokenizer.token_strings(ids)) == len(text)
 
 
 @given(text=st.text())

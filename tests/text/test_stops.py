@@ -10,10 +10,10 @@ few_letters = st.text(alphabet="ab", max_size=12)
 stop_lists = st.lists(st.text(alphabet="ab", min_size=1, max_size=4), max_size=3)
 
 
-def oracle(pieces, stops):
+def oracle(chunks, stops):
     """Return the text that char-by-char decoding gives and whether it stopped."""
     seen = ""
-    for text, may_stop in pieces:
+    for text, may_stop in chunks:
         for character in text:
             seen += character
             complete = [stop for stop in stops if seen.endswith(stop)]
@@ -22,10 +22,10 @@ def oracle(pieces, stops):
     return seen, False
 
 
-def scanned(pieces, stops):
+def scanned(chunks, stops):
     scanner = StopScanner(stops)
     out, stopped = "", False
-    for text, may_stop in pieces:
+    for text, may_stop in chunks:
         emitted, stopped = scanner.push(text, may_stop)
         out += emitted
         if stopped:
@@ -33,9 +33,9 @@ def scanned(pieces, stops):
     return out + scanner.flush(), stopped
 
 
-@given(pieces=st.lists(st.tuples(few_letters, st.booleans()), max_size=6), stops=stop_lists)
-def test_any_pieces_give_what_one_character_at_a_time_gives(pieces, stops):
-    assert scanned(pieces, stops) == oracle(pieces, stops)
+@given(chunks=st.lists(st.tuples(few_letters, st.booleans()), max_size=6), stops=stop_lists)
+def test_any_chunks_give_what_one_character_at_a_time_gives(chunks, stops):
+    assert scanned(chunks, stops) == oracle(chunks, stops)
 
 
 @given(text=few_letters, stops=stop_lists)
@@ -59,7 +59,7 @@ def test_of_matches_that_complete_together_the_one_that_starts_first_wins():
 
 def test_a_stop_across_many_pieces_is_cut_at_its_start():
     scanner = StopScanner(["THE END"])
-    assert [scanner.push(piece) for piece in ("so. T", "HE", " EN", "D!")] == [
+    assert [scanner.push(chunk) for chunk in ("so. T", "HE", " EN", "D!")] == [
         ("so. ", False),
         ("", False),
         ("", False),

@@ -89,7 +89,7 @@ DAMAGES = {
     "disagree": swap_two,
     "not 0, 1, 2": lambda content: content["model"]["vocab"].update(a=1000),
     "ids are not": lambda content: content["model"]["vocab"].update({"\x00": True}),
-    "no tokenizer": lambda content: content.pop("model"),
+    "not a tokenizer": lambda content: content.pop("model"),
     "damaged": lambda content: content["model"].update(vocab=[1, 2]),
     "unrolled did not write": lambda content: content["pre_tokenizer"].update(type="Whitespace"),
     "did not write": lambda content: content.update(normalizer={"type": "Lowercase"}),
@@ -179,12 +179,12 @@ WORD_DAMAGES = {
     "or unrolled did": lambda content: content["normalizer"]["normalizers"].append({"content": "GIMLI:"}),
 }
 SUBWORD_DAMAGES = {
-    "each of them once": without_a_merge,
+    "exactly once": without_a_merge,
     "not pairs": lambda content: content["model"].update(merges=["t h"]),
     "pairs of texts": lambda content: content["model"]["merges"].append(["a", 1]),
     "did not write": lambda content: content["model"].update(dropout=0.5),
     "unrolled did not": lambda content: content["pre_tokenizer"]["pretokenizers"].pop(),
-    "reads its own": lambda content: content.update(added_tokens=[{"id": 0}]),
+    "only its own": lambda content: content.update(added_tokens=[{"id": 0}]),
 }
 
 

@@ -87,12 +87,12 @@ def test_the_library_agrees_on_every_string(plain, tagged, hubs, text):
         assert hub.encode(text).ids == tokenizer.encode(text).tolist()
 
 
-@given(pieces=st.lists(any_text))
-def test_pieces_cut_at_line_ends_encode_as_the_whole(tagged, pieces):
-    pieces = [piece + "\n" for piece in pieces]
-    whole = tagged.encode("".join(pieces)).tolist()
-    assert [index for piece in pieces for index in tagged.encode(piece)] == whole
-    assert tagged.encode_lines("".join(pieces)).tolist() == whole
+@given(chunks=st.lists(any_text))
+def test_chunks_cut_at_line_ends_encode_as_the_whole(tagged, chunks):
+    chunks = [chunk + "\n" for chunk in chunks]
+    whole = tagged.encode("".join(chunks)).tolist()
+    assert [index for chunk in chunks for index in tagged.encode(chunk)] == whole
+    assert tagged.encode_lines("".join(chunks)).tolist() == whole
 
 
 def test_the_library_reads_the_file_as_it_was_written(tagged, hub_of):
@@ -120,12 +120,12 @@ def test_a_tag_is_one_token_at_the_beginning_of_a_line_only(tagged):
 def test_decoded_text_reads_like_text(tagged):
     ids = tagged.encode("GANDALF: the K,  xyz\nand MERRY\n")
     assert tagged.decode(ids) == "GANDALF: the k <unk>\nand merry\n"
-    assert tagged.pieces(ids)[:3] == ["GANDALF:", " the", " k"]
+    assert tagged.token_strings(ids)[:3] == ["GANDALF:", " the", " k"]
 
 
 @given(ids=st.lists(st.integers(0, 19)))
 def test_pieces_and_one_token_at_a_time_join_to_the_decoded_text(tagged, ids):
-    assert "".join(tagged.pieces(ids)) == tagged.decode(ids)
+    assert "".join(tagged.token_strings(ids)) == tagged.decode(ids)
     decoder = tagged.incremental()
     assert "".join(map(decoder.push, ids)) + decoder.flush() == tagged.decode(ids)
     assert tagged.encode_reversible(tagged.decode(ids, reversible=True)).tolist() == ids
@@ -205,7 +205,7 @@ def test_ids_have_the_smallest_type_and_lone_surrogates_vanish(plain):
 
 @pytest.mark.parametrize("ids", [[-1], [14], [0, 99]])
 def test_an_id_outside_the_vocabulary_is_the_callers_mistake(plain, ids):
-    for decode in (plain.decode, lambda ids: plain.decode(ids, reversible=True), plain.pieces):
+    for decode in (plain.decode, lambda ids: plain.decode(ids, reversible=True), plain.token_strings):
         with pytest.raises(ValueError, match=r"0\.\.13"):
             decode(ids)
 

@@ -1,1 +1,1 @@
-"""The command line: one small file a command, heavy imports inside the commands."""
+"""The command line: one small file per command; heavy imports are inside the commands."""

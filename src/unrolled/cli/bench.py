@@ -1,4 +1,4 @@
-"""`unrolled bench`: how fast it is here, side by side with the rivals."""
+"""`unrolled bench`: speed on this machine, compared with the baselines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SHAPES = ("stories", "dialogue", "words")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-@click.command("bench", short_help="Measure speed on this machine, beside the rivals.")
+@click.command("bench", short_help="Measure speed on this machine against the baselines.")
 @click.argument("what", type=click.Choice(["training", "generation", "kernels"]))
-@click.option("--shape", type=click.Choice(SHAPES), default="stories", show_default=True, help="Sizes of the model.")
+@click.option("--shape", type=click.Choice(SHAPES), default="stories", show_default=True, help="Model size.")
 @click.option("--repetitions", type=click.IntRange(1, 10_000), default=15, show_default=True)
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0: PyTorch's default.")
 @click.option(
@@ -22,23 +22,25 @@ PRECISIONS = ("auto", "float32", "bfloat16")
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="Whether native is timed in bfloat16 too (training, kernels); auto: where it is fast.",
+    help="Whether native is also timed in bfloat16 (training, kernels); auto: if it is fast here.",
 )
-@click.option("--store", is_flag=True, help="Let this machine use the kernel that is the fastest (kernels only).")
+@click.option("--store", is_flag=True, help="Use the fastest kernel on this machine from now on (kernels only).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(what: str, shape: str, repetitions: int, threads: int, precision: str, store: bool, as_json: bool) -> None:
-    """Time WHAT in one process, all ways in turn.
+    """Time WHAT in one process, alternating between the implementations.
 
-    `training` is a whole step, `kernels` the recurrence alone, `generation` writing one stream of characters and many.
+    `training` times a whole step, `kernels` the recurrence alone, `generation` one stream of characters and many.
 
-    The rivals are the plain way (a Python step for each token, a product for each gate) and torch.nn.LSTM: tuned (freed
-    memory is kept for the next step, as it is for ours), and for training also as it is by default. Close other
-    programs first: what counts are the ratios. `kernels --store` makes the fastest of ours the choice of this machine.
+    The baselines are a plain PyTorch loop (a Python step per token, a product per gate) and torch.nn.LSTM: tuned
+    (freed memory is kept for the next step, as it is for ours) and, for training, also as it is by default. Close other
+    programs first; the ratios are what counts. `kernels --store` selects our fastest kernel for this machine.
     """
     if store and what != "kernels":
-        raise UserError(f"--store keeps the choice of a kernel, and {what} makes none; use: bench kernels --store.")
+        raise UserError(
+            f"--store saves the choice of a kernel, which {what} does not make; use: bench kernels --store."
+        )
     if precision != "auto" and what == "generation":
-        raise UserError("--precision is that of training, and generation times every precision; leave it out.")
+        raise UserError("--precision applies to training, and generation times every precision; leave it out.")
     import torch
 
     from unrolled.bench import generation, kernels, training
@@ -64,7 +66,7 @@ def _show_circumstances(result: dict[str, Any]) -> None:
     click.echo(f"{result['machine']}, {result['threads']} threads, torch {result['torch']}")
     click.echo(f"native kernel: {result['native']}")
     click.echo(f"shape {result['shape']['name']}: {sizes}")
-    click.echo(f"median of {result['repetitions']} repetitions in turn")
+    click.echo(f"median of {result['repetitions']} alternating repetitions")
 
 
 def _show_training(result: dict[str, Any]) -> None:
@@ -78,10 +80,10 @@ def _show_training(result: dict[str, Any]) -> None:
             f"  {way['times_torch_default']:5.2f}x default  {way['share_of_the_limit']:.2f} of the limit"
         )
     kept = ", ".join(f"{name} {count:,.0f}" for name, count in result["kept_bytes_per_layer_row_and_step"].items())
-    click.echo(f"kept for the backward pass, bytes a layer, row and time step: {kept}")
+    click.echo(f"kept for the backward pass, bytes per layer, row and time step: {kept}")
     waiting = result["waiting"]
     click.echo(
-        f"encoding and batching: {waiting['share_of_step']:.2%} of the fastest step of ours (random windows "
+        f"encoding and batching: {waiting['share_of_step']:.2%} of our fastest step (random windows "
         f"{waiting['random_windows_milliseconds']:.3f} ms, streams {waiting['streams_milliseconds']:.3f} ms, encoding "
         f"{waiting['encoding_milliseconds']:.3f} ms)"
     )
@@ -96,13 +98,13 @@ def _show_generation(result: dict[str, Any]) -> None:
 def _show_kernels(result: dict[str, Any]) -> None:
     for name, way in result["ways"].items():
         click.echo(f"  {name:20} {way['milliseconds']:8.2f} ms  {way['times_torch']:5.2f}x torch.nn.LSTM tuned")
-    click.echo(f"the fastest of ours here: {result['fastest']}")
+    click.echo(f"our fastest kernel here: {result['fastest']}")
 
 
 def _store(result: dict[str, Any]) -> None:
-    """Keep the choice, after the figures are shown: they are not lost where it cannot be kept."""
+    """Save the choice, after the figures are shown so that they are not lost if saving fails."""
     from unrolled.cli.printing import remark
     from unrolled.kernels import store_choice
 
     path = store_choice(result["fastest"], result["shape"]["name"])
-    remark(f"Stored in {path}: training.kernel=auto now takes {result['fastest']} on this machine.")
+    remark(f"Stored in {path}: training.kernel=auto now uses {result['fastest']} on this machine.")

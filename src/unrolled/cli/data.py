@@ -18,11 +18,11 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_texts(as_json: bool) -> None:
-    """List the texts that can be trained on at once or fetched."""
+    """List the built-in text and those that can be fetched."""
     from unrolled.cli.printing import print_json, print_rows
     from unrolled.data.downloads import EXAMPLES
 
-    texts = {"builtin:stories": "34 original children's stories that come with unrolled; nothing to fetch"}
+    texts = {"builtin:stories": "34 original children's stories, included in unrolled; nothing to fetch"}
     texts.update({example.name: example.about for example in EXAMPLES})
     if as_json:
         print_json({"texts": [{"name": name, "about": about} for name, about in texts.items()]})
@@ -32,19 +32,19 @@ def list_texts(as_json: bool) -> None:
 
 @command.command("get")
 @click.argument("name")
-@click.option("--out", default="data", show_default=True, metavar="FOLDER", help="Where the text goes.")
+@click.option("--out", default="data", show_default=True, metavar="FOLDER", help="Folder to save the text in.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def get(name: str, out: str, as_json: bool) -> None:
     """Fetch the text called NAME."""
     from unrolled.cli.printing import print_json, remark
-    from unrolled.config import suggestion
+    from unrolled.config import unknown_name
     from unrolled.data.downloads import EXAMPLES, fetch
 
     example = next((entry for entry in EXAMPLES if entry.name == name), None)
     if name == "builtin:stories":
-        raise UserError("builtin:stories is there already: unrolled train builtin:stories")
+        raise UserError("builtin:stories is there already; train on it with: unrolled train builtin:stories")
     if example is None:
-        raise UserError(f"There is no text named {name!r}; {suggestion(name, [entry.name for entry in EXAMPLES])}")
+        raise UserError(unknown_name("text", name, [entry.name for entry in EXAMPLES]))
     path = fetch(example, Path(out))
     source = str(path.parent / example.source)
     if as_json:

@@ -1,4 +1,4 @@
-"""The option that `generate` and `serve` share: with which weights text is written."""
+"""The option that `generate` and `serve` share: the precision of the weights for decoding."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ DECODINGS = ("float32", "bfloat16")
 
 
 def decoding_option() -> Callable[[Any], Any]:
-    """Return `--decoding` as a decorator of a command."""
+    """Return `--decoding` as a decorator for a command."""
     return click.option(
         "--decoding",
         type=click.Choice(DECODINGS),
         default="float32",
         show_default=True,
-        help="Precision of the weights that text is written with; bfloat16 is faster and rounds them.",
+        help="Precision of the weights when generating; bfloat16 rounds them and is faster.",
     )

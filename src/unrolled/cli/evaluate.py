@@ -1,4 +1,4 @@
-"""`unrolled evaluate`: a model's likelihood of a whole file."""
+"""`unrolled evaluate`: the likelihood of a text under a model."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import click
 @click.command("evaluate", short_help="Measure a model on a text: perplexity, bits per character.")
 @click.argument("run")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--split", type=click.Choice(["train", "valid", "test"]), help="Only this part of the text.")
+@click.option("--split", type=click.Choice(["train", "valid", "test"]), help="Measure only this part of the text.")
 @click.option("--encoding-errors", type=click.Choice(["strict", "replace"]), default="strict")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     run: str, files: tuple[str, ...], split: str | None, encoding_errors: str, device: str, as_json: bool
 ) -> None:
-    """Measure the model in RUN on FILE, in one pass with carried state, every token counted once.
+    """Measure the model in RUN on FILE, in one pass that carries the state and counts every token once.
 
     FILE may be - for standard input, a directory, file.csv:column or file.jsonl:field. With --split, the text is split
-    as the run split its own, by the same seed and fractions, and only that part is measured.
+    with the run's own seed and fractions, and only that part is measured.
     """
     import sys
 

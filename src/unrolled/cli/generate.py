@@ -1,4 +1,4 @@
-"""`unrolled generate`: write on from a prompt, shown as it is written."""
+"""`unrolled generate`: continue a prompt and show the text while it is generated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unrolled.errors import UserError
 
 
 class CommandWithPrompt(click.Command):
-    """A command whose argument is free text, which may begin with a dash and then looks like an option."""
+    """A command whose argument is free text; if it begins with a dash, it looks like an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -23,7 +23,7 @@ class CommandWithPrompt(click.Command):
             raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
 
 
-@click.command("generate", cls=CommandWithPrompt, short_help="Write on from a prompt.")
+@click.command("generate", cls=CommandWithPrompt, short_help="Continue a prompt.")
 @click.argument("run")
 @click.argument("prompt", default="")
 @sampling_options()
@@ -31,28 +31,28 @@ class CommandWithPrompt(click.Command):
 @click.option("--raw", is_flag=True, help="Print control characters as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: str, prompt: str, decoding: str, raw: bool, as_json: bool, **settings: Any) -> None:
-    """Write on from PROMPT with the model in RUN; - reads the prompt from standard input."""
+    """Continue PROMPT with the model in RUN; - reads the prompt from standard input."""
     from unrolled.cli.opening import open_model
     from unrolled.cli.printing import print_json, remark
     from unrolled.sampling import resolve_seed
 
-    asked = {name: value for name, value in settings.items() if value is not None and value != ()}
+    given = {name: value for name, value in settings.items() if value is not None and value != ()}
     model = open_model(run, decoding=decoding)
-    sampling = model.sampling(asked)
-    asked["seed"] = resolve_seed(sampling.seed)
+    sampling = model.sampling(given)
+    given["seed"] = resolve_seed(sampling.seed)
     prompt = _standard_input() if prompt == "-" else prompt
     unknown = model.tokenizer.unknown_in(prompt)
     if unknown:
         shown = ", ".join(repr(character) for character in unknown[:20])
         remark(f"Note: the model does not know {shown}{' and more' if len(unknown) > 20 else ''}; read as unknown.")
     if as_json:
-        print_json(_as_json(model.generate(prompt, **asked)))
+        print_json(_as_json(model.generate(prompt, **given)))
         return
     if sampling.n == 1:
-        _print_stream(model, prompt, asked, raw)
+        _print_stream(model, prompt, given, raw)
     else:
-        _print_samples(model.generate(prompt, **asked), raw)
-    remark(f"seed {asked['seed']}")
+        _print_samples(model.generate(prompt, **given), raw)
+    remark(f"seed {given['seed']}")
 
 
 def _standard_input() -> str:

@@ -1,4 +1,4 @@
-"""`unrolled import`: a checkpoint from elsewhere becomes an ordinary run."""
+"""`unrolled import`: turn a PyTorch checkpoint into an ordinary run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import click
 
 
-@click.command("import", short_help="Make a run of a checkpoint from elsewhere.")
+@click.command("import", short_help="Turn a PyTorch checkpoint into a run.")
 @click.argument("checkpoint")
-@click.option("--vocab", metavar="FILE", help="Its words: a pickled list, JSON, or a text with a word a line.")
-@click.option("--out", required=True, metavar="RUN", help="The run directory to make.")
-@click.option("--force", is_flag=True, help="Replace the run that stands there.")
+@click.option("--vocab", metavar="FILE", help="Its vocabulary: a pickled list, JSON, or text with one word per line.")
+@click.option("--out", required=True, metavar="RUN", help="Run directory to create.")
+@click.option("--force", is_flag=True, help="Replace an existing run.")
 def command(checkpoint: str, vocab: str | None, out: str, force: bool) -> None:
-    """Make a run of CHECKPOINT, a PyTorch state dict (.pt) of an embedding, an LSTM and a linear layer.
+    """Create a run from CHECKPOINT, a PyTorch state dict (.pt) of an embedding, an LSTM and a linear layer.
 
-    CHECKPOINT may be the folder that it lies in. Nothing in it is executed. Sizes are read from the tensors; the
-    vocabulary is what --vocab names, else vocab.pkl or vocab_char_full.json beside the checkpoint.
+    CHECKPOINT may also be its folder. Nothing in it is executed. Sizes are read from the tensors. Without --vocab, the
+    vocabulary is read from vocab.pkl or vocab_char_full.json beside the checkpoint.
     """
     from unrolled.cli.printing import print_rows, remark
     from unrolled.cli.typed import typed_command
@@ -26,7 +26,7 @@ def command(checkpoint: str, vocab: str | None, out: str, force: bool) -> None:
     for warning in imported.config.warnings:
         remark(f"Warning: {warning}")
     print_rows(_rows(imported))
-    remark(f'Write with it: unrolled generate {out} "your words"')
+    remark(f'Generate text with: unrolled generate {out} "your words"')
 
 
 def _rows(imported: Any) -> list[tuple[str, str]]:

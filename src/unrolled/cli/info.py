@@ -1,30 +1,30 @@
-"""`unrolled info`: what a model is and how it was made."""
+"""`unrolled info`: describe a model and how it was trained."""
 
 from __future__ import annotations
 
 import click
 
 
-@click.command("info", short_help="Say what a model is and how it was made.")
+@click.command("info", short_help="Describe a model and how it was trained.")
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: str | None, as_json: bool) -> None:
-    """Describe the model in RUN: sizes, figures, hashes.
+    """Describe the model in RUN: sizes, figures, hashes, and how it is decoded.
 
-    Without RUN: the model that comes along, which kernels this machine has, and the precision that it trains in.
+    Without RUN: the bundled model, the kernels available on this machine, and the precision used for training.
     """
     from unrolled.cli.printing import print_json, print_rows
     from unrolled.kernels import explain_kernels, explain_precision
     from unrolled.trained import SHIPPED, load
 
     info = load(SHIPPED if run is None else run, device="cpu").info()
-    if run is None:  # of a run, only the decoder depends on this machine
+    if run is None:  # with a run, only the decoder depends on this machine
         info["kernels"] = explain_kernels()
         info["training_precision"] = explain_precision()
     if as_json:
         print_json(info)
         return
-    info["seed"] = str(info["seed"])  # to be copied, not to be read as a quantity
+    info["seed"] = str(info["seed"])  # an identifier to copy, without thousands separators
     kernels = {f"kernel {name}": value for name, value in info.pop("kernels", {}).items()}
     rows = {name: _shown(value) for name, value in {**info, **kernels}.items() if value not in (None, [], {})}
     print_rows([(name.replace("_", " "), value) for name, value in rows.items()])

@@ -1,8 +1,8 @@
-"""`unrolled`: the group of commands, and the one place where an error becomes text and an exit status.
+"""`unrolled`: the group of commands, and the only place where errors become messages and exit statuses.
 
-Results go to standard output, everything else to standard error. Exit status: 0 done, 2 the user can fix it, 130
-Ctrl-C.
-A command's module is imported when that command runs, so that `unrolled --help` answers at once.
+Results go to standard output, everything else to standard error. Exit statuses: 0 success, 2 an error that the user can
+fix, 130 stopped by Ctrl-C. The module of a command is imported only when the command runs, so that `unrolled --help` is
+fast.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from unrolled.cli.stopping import STOPPED
 from unrolled.errors import UserError
 from unrolled.version import __version__
 
-NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.2 and later: the help, as an exception
+NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.2 and later raise the help as an exception
 COMMANDS = {
-    "train": "Train a language model of a text.",
+    "train": "Train a language model on a text.",
     "evaluate": "Measure a model on a text: perplexity, bits per character.",
     "score": "Show how surprising each token of a text is.",
-    "generate": "Write on from a prompt.",
+    "generate": "Continue a prompt.",
     "serve": "Open the web page of one or more models.",
-    "import": "Make a run of a checkpoint from elsewhere.",
+    "import": "Turn a PyTorch checkpoint into a run.",
     "export": "Write a model for another tool.",
-    "info": "Say what a model is and how it was made.",
+    "info": "Describe a model and how it was trained.",
     "data": "List and fetch example texts.",
-    "bench": "Measure speed on this machine, beside the rivals.",
+    "bench": "Measure speed on this machine against the baselines.",
 }
-MODULES = {"import": "import_checkpoint"}  # `import` is no name for a module
+MODULES = {"import": "import_checkpoint"}  # `import` cannot be the name of a module
 
 
-class ReaderLeft(Exception):
-    """Nobody reads our output any more, for example after `| head`."""
+class OutputClosed(Exception):
+    """Standard output was closed by its reader, for example by `| head`."""
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and one-line helps, and imports a command only to run it."""
+    """A group that knows the names and short helps of its commands and imports a command only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(COMMANDS)}."
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(COMMANDS)}."
             raise click.UsageError(f"There is no command '{args[0]}'; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -65,8 +65,8 @@ class LazyGroup(click.Group):
         try:
             status = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:  # click would make it a failure
-            raise ReaderLeft from None
+        except BrokenPipeError:  # click would report a failure
+            raise OutputClosed from None
         return status
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="unrolled")
 def cli() -> None:
-    """Turn any text into a recurrent language model, and put it to work.
+    """Turn any text into a recurrent language model and use it.
 
     The LSTM is written from its equations. First steps:
 
@@ -89,7 +89,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line as all that this process does, and end the process."""
+    """Run the command line and end the process."""
     try:
         run()
     except SystemExit as end:
@@ -102,16 +102,16 @@ def main() -> None:
 
 
 def _ignore_ctrl_c() -> None:
-    """Let nothing interrupt the end of the process, which would give a traceback."""
-    with contextlib.suppress(ValueError):  # signals belong to the main thread
+    """Keep Ctrl-C from interrupting the end of the process, which would print a traceback."""
+    with contextlib.suppress(ValueError):  # only the main thread may set signal handlers
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _end_at_once() -> NoReturn:
-    """End a process that was stopped without taking PyTorch apart, which takes as long as all the rest of stopping."""
+    """End a stopped process without PyTorch's teardown, which takes as long as the rest of stopping."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+        with contextlib.suppress(OSError, ValueError):  # the reader is gone
             stream.flush()
     os._exit(STOPPED)
 
@@ -124,7 +124,7 @@ def run() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character is no failure
+            stream.reconfigure(errors="backslashreplace")  # characters that the terminal cannot show are not errors
     try:
         status = cli.main(prog_name="unrolled", standalone_mode=False)
     except UserError as error:
@@ -140,13 +140,13 @@ def run() -> None:
         _ignore_ctrl_c()
         print("Stopped.", file=sys.stderr)
         sys.exit(STOPPED)
-    except ReaderLeft:
-        # standard output must not be flushed once more at exit
+    except OutputClosed:
+        # standard output must not be flushed again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise  # a bug: its traceback is what we need
+            raise  # a bug, whose traceback is needed
         _fail("There is not enough memory for this; lower model.hidden_size, training.batch_size or training.window.")
     except OSError as error:
         _fail(

@@ -1,4 +1,4 @@
-"""Opening a model for a command, and saying what its user should know."""
+"""Loading a model for a command, and printing its warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def open_model(run: str, device: str = "cpu", decoding: str = "float32") -> TrainedModel:
-    """Load a model; its warnings, and with which weights it writes where that is unusual, go to standard error."""
+    """Load a model; print its warnings, and a decoding precision other than float32, to standard error."""
     from unrolled.cli.printing import remark
     from unrolled.trained import load
 
@@ -17,5 +17,5 @@ def open_model(run: str, device: str = "cpu", decoding: str = "float32") -> Trai
     for warning in model.warnings:
         remark(f"Warning: {warning}")
     if model.decoding != "float32":
-        remark(f"Decoding with {model.decoding} weights, which are rounded; a seed gives another text.")
+        remark(f"Decoding with {model.decoding} weights, which are rounded; the same seed gives a different text.")
     return model

@@ -1,4 +1,4 @@
-"""How results and remarks reach the terminal: text without control codes, JSON without NaN, tables of plain columns."""
+"""Printing results and remarks: text without control characters, JSON without NaN, plain two-column tables."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-# C0 and C1 control characters but tab and newline: a model can have learnt the codes that move a cursor or set a title
+# C0 and C1 control characters except tab and newline. A model can learn terminal codes that move the cursor or set a
+# title.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """Replace control characters, and surrogates that no terminal can show, by U+FFFD."""
+    """Replace control characters, and surrogates that no terminal can show, with U+FFFD."""
     return CONTROL.sub("\ufffd", text).encode("utf-8", "replace").decode("utf-8")
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on standard output; numbers that JSON cannot hold become null."""
+    """Print a JSON object to standard output; numbers that JSON cannot represent become null."""
     print(json.dumps(_strict(value), ensure_ascii=True, allow_nan=False, indent=2))
 
 
 def remark(text: str) -> None:
-    """Say something on standard error."""
+    """Print a line to standard error."""
     print(printable(text), file=sys.stderr, flush=True)
 
 

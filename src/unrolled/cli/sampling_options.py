@@ -1,6 +1,6 @@
-"""The decoding settings as options of a command: one for each field of `SamplingSettings`, in the same words.
+"""The sampling settings as command-line options, one for each field of `SamplingSettings`, with its description.
 
-An option that is not given leaves the model's own setting, which is why none of them has a value as its default.
+Without an option, the model's own setting applies, so no option has a default value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 def sampling_options(settings_class: type[SamplingSettings] = SamplingSettings) -> Callable[[Any], Any]:
-    """Return a decorator that adds an option for each setting to a command; what is not given comes as None or ()."""
+    """Return a decorator that adds an option for each setting to a command; options not given are None or ()."""
 
     def add(command: Any) -> Any:
         for name, field in reversed(settings_class.model_fields.items()):
@@ -30,13 +30,13 @@ def sampling_options(settings_class: type[SamplingSettings] = SamplingSettings) 
 
 def _option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
     kind = _kind(field.annotation)
-    words = (field.description or name) + ("; may be given several times" if "multiple" in kind else "")
+    words = (field.description or name) + ("; may be repeated" if "multiple" in kind else "")
     help_text = f"{words[0].upper()}{words[1:]}.  [default: the model's own]"
     return click.option(f"--{name.replace('_', '-')}", help=help_text, **kind)
 
 
 def _kind(annotation: Any) -> dict[str, Any]:
-    """Return how click reads values of a type; names of a choice are checked with all other settings, not by click."""
+    """Return click's options for a type; choices are validated with all other settings, not by click."""
     if get_origin(annotation) in (Union, types.UnionType):
         (annotation,) = (kind for kind in get_args(annotation) if kind is not types.NoneType)
     if get_origin(annotation) is Literal:

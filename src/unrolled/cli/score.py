@@ -35,6 +35,6 @@ def command(run: str, file: str, encoding_errors: str, device: str, as_json: boo
         print(f"{bits_from_nats(nats):8.3f}  {piece!r}")
     figures = score.likelihood.to_json()
     remark(
-        f"{figures['tokens']:,} tokens, {figures['nats_per_token']:.4f} nats a token, perplexity "
+        f"{figures['tokens']:,} tokens, {figures['nats_per_token']:.4f} nats per token, perplexity "
         f"{figures['perplexity']:.3f}"
     )

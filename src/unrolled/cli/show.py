@@ -1,4 +1,4 @@
-"""Showing a training run as it happens: a live line on a terminal, plain lines elsewhere, and a table at the end."""
+"""Showing the progress of training: a live line on a terminal, plain lines elsewhere, a table at the end."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from unrolled.units import bits_from_nats, perplexity
 
 @contextmanager
 def listener_for(quiet: bool) -> Iterator[Listener]:
-    """Yield a listener that shows events on standard error."""
+    """Yield a listener that prints events to standard error, or nothing if `quiet`."""
     if quiet:
         yield lambda event: None
         return
-    show = Show()
+    display = TrainingDisplay()
     try:
-        yield show
+        yield display
     finally:
-        show.close()
+        display.close()
 
 
-class Show:
-    """Renders events; the live line is there only where standard error is a terminal."""
+class TrainingDisplay:
+    """Prints events, with a live line if standard error is a terminal."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -67,7 +67,7 @@ class Show:
             show(event)
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self.bar.stop()
 
     def _say(self, text: str, style: str = "") -> None:
@@ -81,14 +81,14 @@ class Show:
         limits = [] if event.steps == STEPS_WITHOUT_LIMIT else [f"{event.steps:,} steps"]
         limits += [] if event.minutes is None else [f"{event.minutes:g} minutes"]
         self._say(
-            f"{event.parameters:,} parameters, vocabulary {event.vocabulary_size}; {event.train_tokens:,} tokens to "
-            f"learn from, {event.valid_tokens:,} to validate on"
+            f"{event.parameters:,} parameters, vocabulary {event.vocabulary_size}; {event.train_tokens:,} training and "
+            f"{event.valid_tokens:,} validation tokens"
         )
         self._say(
             f"device {event.device} ({event.device_reason}), {event.threads} threads; kernel {event.kernel} "
             f"({event.kernel_reason}), {event.precision} ({event.precision_reason})"
         )
-        begin = f"going on after step {event.step:,}" if event.step else "training"
+        begin = f"resuming after step {event.step:,}" if event.step else "training"
         self._say(f"{begin}, at most {' or '.join(limits)}; batch {event.batch_size} x {event.window} tokens")
         self.bar.start()
 
@@ -126,7 +126,7 @@ class Show:
 
 
 def print_finished(finished: Finished, as_json: bool) -> int:
-    """Print how training ended: one JSON object, or a table of what was learnt, where it is and what to type next."""
+    """Print the result of training as a JSON object, or as a table with figures, files and the next commands."""
     if as_json:
         print_json(asdict(finished))
     else:
@@ -134,7 +134,7 @@ def print_finished(finished: Finished, as_json: bool) -> int:
     if not finished.interrupted:
         return 0
     sys.stdout.flush()
-    remark(f"Continue with: {resume_command(finished.folder)}")  # last, and in one line that can be copied
+    remark(f"Continue with: {resume_command(finished.folder)}")  # printed last, on one line that can be copied
     return STOPPED
 
 
@@ -150,27 +150,27 @@ def _table(finished: Finished) -> Table:
             table.add_row(*row)
     table.add_row("time", f"{_duration(finished.seconds)}, {finished.step:,} steps")
     table.add_row("files", f"{run}: {', '.join(_files_in(Path(finished.folder)))}")
-    table.add_row("write", f'{unrolled} generate {run} "Once upon a time"')
+    table.add_row("generate", f'{unrolled} generate {run} "Once upon a time"')
     table.add_row("in a browser", f"{unrolled} serve {run}")
     if not finished.interrupted:
-        table.add_row("go on", f"{resume_command(finished.folder)} --minutes 10")
+        table.add_row("continue", f"{resume_command(finished.folder)} --minutes 10")
     return table
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Name the files of a run; the metrics and the picture come with the first evaluation."""
+    """Return the files of a run to list; metrics and plot exist only after the first evaluation."""
     with_metrics = [name for name in ("metrics.jsonl", "loss.png") if (folder / name).is_file()]
     return ["weights", "vocabulary", "settings", *with_metrics, "README.md"]
 
 
 def _learnt(best: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows about the best weights; a figure that no JSON number can hold is missing."""
+    """Return the rows about the best weights; figures that JSON cannot represent are missing."""
     nats, train_nats, bits = (best.get(name) for name in ("valid_loss_nats", "train_loss_nats", "valid_bits_per_char"))
     if nats is None or bits is None:
         return []
     rows = [
         (
-            "learnt",
+            "result",
             f"{bits:.3f} bits per character on the validation text ({nats:.4f} nats, perplexity "
             f"{perplexity(nats):.2f} per token), best at step {best['step']:,}",
         )
@@ -178,7 +178,7 @@ def _learnt(best: dict[str, Any]) -> list[tuple[str, str]]:
     gap = 0.0 if train_nats is None else nats - train_nats
     if gap > 0.25:
         rows.append(
-            ("beware", f"the training text is {bits_from_nats(gap):.2f} bits easier: expect memorised passages")
+            ("warning", f"the training text is {bits_from_nats(gap):.2f} bits easier: expect memorized passages")
         )
     return rows
 

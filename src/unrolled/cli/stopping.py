@@ -1,16 +1,16 @@
 """Ctrl-C and SIGTERM during `unrolled train`.
 
-Before training there is nothing to save: the first Ctrl-C ends the program (SIGTERM does, as for any program). While
-training, the first signal leaves a note for the training loop, which saves and stops; the second one ends the process
-on the spot. Nothing is raised in the middle of a step, of a plot or of the interpreter's end, where an exception could
-be lost or be fatal.
+Before training there is nothing to save, so the first Ctrl-C ends the program (as does SIGTERM, as usual). During
+training, the first signal requests the training loop to save and stop; the second one ends the process immediately.
+Nothing is raised in the middle of a step, of plotting or of interpreter shutdown, where an exception could be lost or
+fatal.
 
-Python calls a signal's handler in the main thread alone, once that is back from C code, and two signals that came in
-the meantime are one call. So a thread of its own waits for the byte that Python's own handler, in C, sends for each
-signal.
+Python calls signal handlers only in the main thread after it returns from C code, and merges two signals that arrive in
+the meantime into one call. Therefore a dedicated thread waits for the byte that Python's C-level handler writes for
+each signal.
 
-`os._exit` is safe at any moment: a file takes its name when it is whole, and what is left of one that was not is
-removed at the next start.
+`os._exit` is safe at any time: files are renamed into place when they are complete, and leftovers of incomplete ones
+are removed at the next start.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from unrolled.cli.printing import printable
 if TYPE_CHECKING:
     from unrolled.training.interrupts import StopRequest
 
-STOPPED = 130  # of a program that was ended by Ctrl-C
+STOPPED = 130  # exit status of a program stopped by Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-TIDYING_SECONDS = 0.5  # for the temporary files of a text that is being read
+TIDYING_SECONDS = 0.5  # for removing the temporary files of a text that is being read
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
 SAVING = "Saving; press Ctrl-C again to stop at once."
 
@@ -40,12 +40,12 @@ SAVING = "Saving; press Ctrl-C again to stop at once."
 class Stopping:
     """The context in which `unrolled train` runs; outside the main thread it does nothing.
 
-    When it ends, Ctrl-C is ignored: all that is left to do is to end the process.
+    After it, Ctrl-C is ignored, as only the end of the process remains.
 
     Args:
         resume: the command that continues the run.
-        start_over: gives the command that begins it again, told whether the run's folder was begun; None where there is
-            a checkpoint already.
+        start_over: called with whether the run's folder has been created, returns the command that starts the run
+            again; None if there is already a checkpoint.
     """
 
     def __init__(self, resume: str, start_over: Callable[[bool], str] | None = None) -> None:
@@ -73,14 +73,14 @@ class Stopping:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(self._wakeup_before)
         self._tidied.set()
-        os.close(self._writer)  # which ends the thread
+        os.close(self._writer)  # ends the thread
         self._watching.join()
         if self._raised:
             say(self._farewell())
             sys.exit(STOPPED)
 
     def imported(self) -> None:
-        """From now on Ctrl-C may raise: the modules are whole, and there may be temporary files to remove."""
+        """Allow Ctrl-C to raise from now on: imports are complete, and there may be temporary files to remove."""
         self._may_raise = True
 
     @contextlib.contextmanager
@@ -92,10 +92,10 @@ class Stopping:
         if self._watching is not None:
             signal.signal(signal.SIGTERM, self._handle)
         yield self._request
-        self._last_chance = True  # all is saved: the next signal has nothing to wait for
+        self._last_chance = True  # everything is saved: the next signal need not wait
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Leave a note at once; all the rest is done by the watching thread."""
+        """Only record the signal; the watching thread does the rest."""
         if self._request is not None:
             self._request.note(number)
         elif self._may_raise and not self._raised:
@@ -133,7 +133,7 @@ class Stopping:
 
 
 def _pipe() -> tuple[int, int]:
-    """Return the two ends of a pipe that a signal's handler may write to."""
+    """Return the two ends of a pipe that a signal handler may write to."""
     reader, writer = os.pipe()
     if os.name != "nt":
         os.set_blocking(writer, False)
@@ -141,12 +141,12 @@ def _pipe() -> tuple[int, int]:
 
 
 def say(text: str) -> None:
-    """Write a line to standard error from any thread, past all buffers, unless nobody reads there.
+    """Write a line to standard error from any thread, unbuffered; it is dropped if nobody reads it.
 
-    The live line of a terminal makes room for it, and gets the cursor back that it had hidden.
+    On a terminal, the live line is cleared first and the hidden cursor shown again.
     """
     lead = CLEAR_LINE + SHOW_CURSOR if os.isatty(2) else ""
     with contextlib.suppress(OSError):
-        # a write to a full pipe would never return; Windows cannot tell
+        # writing to a full pipe would block forever; Windows cannot check
         if os.name == "nt" or select.select([], [2], [], 0.1)[1]:
             os.write(2, (lead + printable(text) + "\n").encode())

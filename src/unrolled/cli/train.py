@@ -1,4 +1,4 @@
-"""`unrolled train`: from a text to a run, with everything that happens shown on standard error."""
+"""`unrolled train`: train a model on a text, with progress on standard error."""
 
 from __future__ import annotations
 
@@ -16,35 +16,39 @@ from unrolled.cli.typed import resume_command, start_over_command, typed_command
 from unrolled.errors import UserError
 from unrolled.strict_json import parse_json
 
-LARGEST_CONFIG_BYTES = 1_000_000  # a thousand times what all settings take
+MAX_CONFIG_BYTES = 1_000_000  # a thousand times the size of all settings
 
-DEFAULT_SOURCE = "builtin:stories"  # that of `unrolled.training`, whose import takes a second
+DEFAULT_SOURCE = "builtin:stories"  # same as in `unrolled.training`, whose import takes a second
 
 
-@click.command("train", short_help="Train a language model of a text.")
+@click.command("train", short_help="Train a language model on a text.")
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
-@click.option("--out", metavar="RUN", help="Directory to make.  [default: runs/<name of the text>]")
-@click.option("--resume", metavar="RUN", help="Go on with a run exactly where it stopped; needs nothing else.")
+@click.option("--out", metavar="RUN", help="Directory to create.  [default: runs/<name of the text>]")
+@click.option("--resume", metavar="RUN", help="Continue a run exactly where it stopped; needs no other arguments.")
 @click.option("--preset", metavar="NAME", help="Named settings.  [default: stories-fast]")
-@click.option("--config", metavar="FILE", help="Settings in a TOML file, over the preset.")
-@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="A setting, e.g. model.hidden_size=512.")
-@click.option("--minutes", type=float, metavar="M", help="Stop after so many minutes.")
-@click.option("--steps", type=int, metavar="N", help="Optimiser steps.")
-@click.option("--valid", multiple=True, metavar="FILE", help="Validation text; else the end of the text validates.")
+@click.option("--config", metavar="FILE", help="TOML file with settings, which override the preset.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Set a setting, e.g. model.hidden_size=512."
+)
+@click.option("--minutes", type=float, metavar="M", help="Stop after M minutes.")
+@click.option("--steps", type=int, metavar="N", help="Number of optimizer steps.")
+@click.option("--valid", multiple=True, metavar="FILE", help="Validation text.  [default: the end of the text]")
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--kernel", metavar="NAME", help="auto, reference, fused or native: what computes the recurrence.")
-@click.option("--seed", type=int, metavar="N", help="Seed of every random choice.")
-@click.option("--init-from", metavar="RUN", help="Fine-tune: start from this run's weights and vocabulary.")
-@click.option("--encoding-errors", type=click.Choice(["strict", "replace"]), help="What to do with bytes not in UTF-8.")
-@click.option("--force", is_flag=True, help="Replace a run that stands there already.")
+@click.option("--kernel", metavar="NAME", help="Implementation of the recurrence: auto, reference, fused or native.")
+@click.option("--seed", type=int, metavar="N", help="Seed of all random choices.")
+@click.option("--init-from", metavar="RUN", help="Fine-tune: start from the weights and vocabulary of this run.")
+@click.option(
+    "--encoding-errors", type=click.Choice(["strict", "replace"]), help="How to handle bytes that are not UTF-8."
+)
+@click.option("--force", is_flag=True, help="Replace an existing run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-@click.option("--quiet", is_flag=True, help="Show nothing while training.")
-@click.option("--list-settings", is_flag=True, help="Show every setting and preset, and stop.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--list-settings", is_flag=True, help="List all settings and presets, and exit.")
 def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_json: bool, **options: Any) -> int:
-    """Train a language model of a text.
+    """Train a language model on a text.
 
-    SOURCE is a file, several files, a directory of .txt files, file.csv:column, file.jsonl:field, - for standard
-    input, or builtin:stories (the default), stories that come with unrolled.
+    SOURCE is one or more files, a directory of .txt files, file.csv:column, file.jsonl:field, - for standard input, or
+    builtin:stories (the default), the stories in the package.
     """
     if options["list_settings"]:
         return _list_settings(as_json)
@@ -84,7 +88,7 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
     given += ["--valid"] * bool(options["valid"]) + ["--force"] * options["force"]
     if given:
         raise UserError(
-            f"--resume goes on with a run as it was begun; leave out {', '.join(given)} (or use --init-from)."
+            f"--resume continues a run with its own settings; leave out {', '.join(given)} (or use --init-from)."
         )
     with Stopping(resume_command(run)) as stopping:
         from unrolled.cli.show import listener_for, print_finished
@@ -104,10 +108,10 @@ def _resume(run: str, sources: tuple[str, ...], out: str | None, as_json: bool, 
 
 
 def _settings(options: dict[str, Any], listener: Callable[[Any], None]) -> dict[str, Any]:
-    """Return the dotted settings of --config, --set and the options that stand for one, the last over the first.
+    """Return the dotted settings of --config, --set and the options for single settings; later ones take precedence.
 
-    Earlier names become those of today in each of them, so that `--set` goes over a file by either name; the listener
-    is told which names those were.
+    Old names are replaced by current ones in each of them, so that `--set` overrides a file under either name, and
+    reported to the listener.
     """
     from unrolled.config import by_current_names, note_on_moved
     from unrolled.training import Note
@@ -123,7 +127,7 @@ def _settings(options: dict[str, Any], listener: Callable[[Any], None]) -> dict[
 def _from_overrides(overrides: tuple[str, ...]) -> dict[str, str]:
     problems = [text for text in overrides if "=" not in text]
     if problems:
-        raise UserError(f"--set takes NAME=VALUE, such as --set model.hidden_size=512, and not {problems[0]!r}.")
+        raise UserError(f"--set takes NAME=VALUE, such as --set model.hidden_size=512, not {problems[0]!r}.")
     return dict(text.split("=", 1) for text in overrides)
 
 
@@ -143,10 +147,10 @@ def _from_file(path: Path) -> dict[str, Any]:
     from unrolled.config import tomllib
 
     try:
-        with path.open("rb") as file:  # a pipe is fine: --config <(command)
-            content = file.read(LARGEST_CONFIG_BYTES + 1)
-        if len(content) > LARGEST_CONFIG_BYTES:
-            raise UserError(f"{path} is larger than {LARGEST_CONFIG_BYTES:,} bytes, too large for settings.")
+        with path.open("rb") as file:  # may be a pipe: --config <(command)
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise UserError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes, too large for settings.")
         values = tomllib.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
@@ -162,7 +166,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _free_name(source: str) -> str:
-    """Return runs/<name of the text>, numbered where that stands already."""
+    """Return runs/<name of the text>, with a number if that exists."""
     path = source if Path(source).exists() else source.removeprefix("builtin:").partition(":")[0]
     stem = "text" if source == "-" else Path(os.path.abspath(path)).stem or "text"
     number, name = 1, Path("runs") / stem

@@ -1,4 +1,4 @@
-"""Where text comes from: files, folders, CSV columns, JSON fields, standard input, decoded and cleaned."""
+"""Reading text: files, folders, CSV columns, JSON fields and standard input, decoded and normalized."""
 
 from unrolled.sources.sources import RecordSource as RecordSource
 from unrolled.sources.sources import SourceReport as SourceReport

@@ -1,6 +1,6 @@
-"""One column of a CSV file: a row's cell after the other.
+"""Reading one column of a CSV file, cell by cell.
 
-The first row names the columns. A column is given by its name or by its index from 0; a name wins over an index.
+The first row names the columns. A column is selected by name or by index from 0; a name takes precedence.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from unrolled.errors import UserError
 from unrolled.sources.speakers import missing_note, tagged
 
-END = "\x00the end"  # a line of its own after the last one: no text holds a zero byte
-LARGEST_FIELD_CHARACTERS = 2**31 - 1
-MOST_COLUMNS_LISTED = 20
+END = "\x00the end"  # appended as a last line; no text contains a zero byte
+MAX_FIELD_CHARACTERS = 2**31 - 1
+MAX_COLUMNS_LISTED = 20
 
 
 def column_text(text: Iterable[str], column: str, name: str, notes: list[str], speaker: str = "") -> Iterator[str]:
-    """Yield the text of one column, a newline between two cells; see `column_cells`."""
+    """Yield the text of one column with a newline between cells; see `column_cells`."""
     separator = ""
     for cell in column_cells(text, column, name, notes, speaker):
         yield separator + cell
@@ -27,26 +27,26 @@ def column_text(text: Iterable[str], column: str, name: str, notes: list[str], s
 
 
 def column_cells(text: Iterable[str], column: str, name: str, notes: list[str], speaker: str = "") -> Iterator[str]:
-    """Yield the cells of one column, each after its speaker where one is asked for.
+    """Yield the cells of one column, each preceded by its speaker if `speaker` is given.
 
     Args:
-        text: the file's text in pieces of any size.
+        text: the file's text in chunks of any size.
         column: a name from the header row, or an index.
-        name: what messages call the file.
-        notes: gets a plain sentence for what a reader of the result should know.
-        speaker: the column with the speaker, a name or an index; empty: none.
+        name: the file's name in messages.
+        notes: receives a sentence for everything that the user should know about the result.
+        speaker: the name or index of the speaker's column; empty: none.
 
     Raises:
-        UserError: no such column, no header, or the file is no CSV.
+        UserError: the column does not exist, there is no header, or the file is not CSV.
     """
     rows = _rows(text, name)
     header = next(filter(None, rows), None)
     if header is None:
-        raise UserError(f"{name} is empty; there is no header row that names columns.")
+        raise UserError(f"{name} is empty; it needs a header row that names the columns.")
     index = _index_of(column, header, name)
     speaker_index = _index_of(speaker, header, name) if speaker else None
     if column not in header:
-        notes.append(f"The first row of {name} was taken as names of columns; column {column} is {header[index]!r}.")
+        notes.append(f"The first row of {name} was read as column names; column {column} is {header[index]!r}.")
     oddities: Counter[str] = Counter()
     for row in rows:
         _count_oddities(row, len(header), index, oddities)
@@ -54,7 +54,7 @@ def column_cells(text: Iterable[str], column: str, name: str, notes: list[str], 
             said_by = row[speaker_index] if speaker_index is not None and speaker_index < len(row) else ""
             yield row[index] if speaker_index is None else tagged(said_by, row[index], oddities)
         elif not row and len(header) == 1:
-            yield ""  # an empty cell of the only column is a blank line
+            yield ""  # in a file of one column, a blank line is an empty cell
     notes += _notes_on(oddities, column, name) + missing_note(oddities, speaker, name)
 
 
@@ -69,23 +69,23 @@ def _count_oddities(row: list[str], columns: int, index: int, oddities: Counter[
 
 def _notes_on(oddities: Counter[str], column: str, name: str) -> list[str]:
     sentences = {
-        "short": f"{oddities['short']:,} rows of {name} are too short to have the column {column!r}.",
-        "long": f"{oddities['long']:,} rows of {name} have more cells than the header has names: a comma inside a text "
-        "must stand in quotes, or the text ends there.",
-        "blank": f"{oddities['blank']:,} blank lines between the rows of {name} are left out.",
+        "short": f"{oddities['short']:,} rows of {name} are too short to contain the column {column!r}.",
+        "long": f"{oddities['long']:,} rows of {name} have more cells than the header has names: text that contains a "
+        "comma must be quoted, or it ends there.",
+        "blank": f"{oddities['blank']:,} blank lines between the rows of {name} are skipped.",
     }
     return [sentence for kind, sentence in sentences.items() if oddities[kind]]
 
 
 def header_of(text: Iterable[str], name: str) -> list[str]:
-    """Return the names in the first row; an empty list for an empty file."""
+    """Return the names in the first row; an empty list if the file is empty."""
     return next(filter(None, _rows(text, name)), [])
 
 
 def listing(header: list[str]) -> str:
-    """Return the names of the columns for a message, the first ones where they are many."""
-    shown = ", ".join(header[:MOST_COLUMNS_LISTED])
-    return shown + (f" and {len(header) - MOST_COLUMNS_LISTED} more" if len(header) > MOST_COLUMNS_LISTED else "")
+    """Return the column names for a message, shortened if there are many."""
+    shown = ", ".join(header[:MAX_COLUMNS_LISTED])
+    return shown + (f" and {len(header) - MAX_COLUMNS_LISTED} more" if len(header) > MAX_COLUMNS_LISTED else "")
 
 
 def _index_of(column: str, header: list[str], name: str) -> int:
@@ -100,10 +100,10 @@ def _index_of(column: str, header: list[str], name: str) -> int:
 
 
 def _rows(text: Iterable[str], name: str) -> Iterator[list[str]]:
-    """Yield the rows; a blank line is an empty one."""
-    csv.field_size_limit(LARGEST_FIELD_CHARACTERS)
+    """Yield the rows; a blank line gives an empty row."""
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
     reader = csv.reader(itertools.chain(lines_of(text), [END]))
-    begins = 1  # the row, at this line
+    begins = 1  # the line at which the row begins
     try:
         for row in reader:
             if row and row[-1].endswith(END):
@@ -112,23 +112,23 @@ def _rows(text: Iterable[str], name: str) -> Iterator[list[str]]:
             yield row
             begins = reader.line_num + 1
     except csv.Error as problem:
-        raise UserError(f"{name} is not a CSV file that can be read: line {reader.line_num:,}: {problem}.") from None
+        raise UserError(f"{name} cannot be read as CSV: line {reader.line_num:,}: {problem}.") from None
 
 
 def _check_closed(row: list[str], begins: int, name: str) -> None:
-    """Refuse a quote without its end, which would make one cell of all the rest of the file."""
+    """Refuse an unclosed quote, which would turn the rest of the file into one cell."""
     if row != [END]:
         raise UserError(
-            f"{name} is not a CSV file that can be read: in the row that begins at line {begins:,} a quote is opened "
-            "and never closed; close it there."
+            f"{name} cannot be read as CSV: the row that begins at line {begins:,} has a quote that is never closed; "
+            "close it there."
         )
 
 
 def lines_of(text: Iterable[str]) -> Iterator[str]:
-    """Cut text at line feeds only; `splitlines` would also cut at characters that are part of a cell."""
+    """Split text at line feeds only; `splitlines` would also split at characters within cells."""
     waiting: list[str] = []
-    for piece in text:
-        *whole, rest = piece.split("\n")
+    for chunk in text:
+        *whole, rest = chunk.split("\n")
         for line in whole:
             yield "".join([*waiting, line, "\n"])
             waiting.clear()

@@ -1,7 +1,7 @@
-"""One field of a JSON Lines file: an object a line, its field's text one after the other.
+"""Reading one field of a JSON Lines file, which has one object per line.
 
-Blank lines are nothing. An object that lacks the field, or has null there, is counted and noted; a line that is not a
-JSON object, or a field that is not text, is an error that names the line.
+Blank lines are ignored. Objects in which the field is missing or null are counted and noted. A line that is not a JSON
+object, or a field that is not text, is an error that names the line.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from unrolled.strict_json import JsonProblem, lenient_number, parse_json
 
 ENDINGS = (".jsonl", ".ndjson")
 SURROGATE = re.compile("[\ud800-\udfff]")
-MOST_FIELDS_REMEMBERED = 1_000
+MAX_FIELDS_REMEMBERED = 1_000
 
 
 class FieldReader:
-    """Reads the texts of one field, each after its speaker where one is asked for.
+    """Reads the texts of one field, each preceded by its speaker if `speaker` is given.
 
     Args:
         field: the field's name.
-        speaker: the field with the speaker; empty: none.
-        name: what messages call the file.
-        encoding_errors: "strict" or "replace", for halves of surrogate pairs, which JSON can hold and no text can.
-        tally: its `replaced` grows by those that were replaced.
+        speaker: the speaker's field; empty: none.
+        name: the file's name in messages.
+        encoding_errors: "strict" or "replace", for lone surrogates, which JSON can represent and text cannot.
+        tally: its `replaced` is increased by the number of replaced surrogates.
     """
 
     def __init__(self, field: str, speaker: str, name: str, encoding_errors: str, tally: Tally) -> None:
@@ -41,10 +41,10 @@ class FieldReader:
         self._seen: dict[str, None] = {}  # fields, in order
 
     def values(self, text: Iterable[str], notes: list[str]) -> Iterator[str]:
-        """Yield the field's texts.
+        """Yield the texts of the field.
 
         Raises:
-            UserError: a line cannot be read, or no object has the field; those that exist are listed.
+            UserError: a line cannot be read, or no object has the field; the message lists the existing fields.
         """
         for number, entry in objects(text, self._name):
             self._remember(entry)
@@ -54,12 +54,12 @@ class FieldReader:
                 continue
             yield self._with_speaker(entry, self._clean(self._text(value, self._field, number), number), number)
         if not self._seen:
-            raise UserError(f"{self._name} is empty: it holds no JSON object with a field.")
+            raise UserError(f"{self._name} is empty: it has no JSON object with a field.")
         self._check_exists(self._field)
         self._check_exists(self._speaker)
         if self._missing["text"]:
             notes.append(
-                f"{self._missing['text']:,} objects of {self._name} have no {self._field!r}; they are left out."
+                f"{self._missing['text']:,} objects of {self._name} have no {self._field!r}; they are skipped."
             )
         notes += missing_note(self._missing, self._speaker, self._name)
 
@@ -76,12 +76,12 @@ class FieldReader:
 
     def _remember(self, entry: dict[str, Any]) -> None:
         wanted = {name: None for name in (self._field, self._speaker) if name in entry}
-        self._seen |= dict.fromkeys(entry) if len(self._seen) < MOST_FIELDS_REMEMBERED else wanted
+        self._seen |= dict.fromkeys(entry) if len(self._seen) < MAX_FIELDS_REMEMBERED else wanted
 
     def _text(self, value: Any, field: str, number: int) -> str:
         if not isinstance(value, str):
             raise UserError(
-                f"{self._name}, line {number:,}: the field {field!r} is no text but {json.dumps(value):.60}."
+                f"{self._name}, line {number:,}: the field {field!r} is not text but {json.dumps(value):.60}."
             )
         return value
 
@@ -89,15 +89,15 @@ class FieldReader:
         found = len(SURROGATE.findall(text))
         if found and self._encoding_errors == "strict":
             raise UserError(
-                f"{self._name}, line {number:,} holds half of a surrogate pair, which is no character; correct it, or "
-                "go on with --encoding-errors replace."
+                f"{self._name}, line {number:,} holds half of a surrogate pair, not a whole character; correct it, or "
+                "use --encoding-errors replace."
             )
         self._tally.replaced += found
         return SURROGATE.sub("\ufffd", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def objects(text: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the number of each line that is not blank, from 1, and its object.
+    """Yield the number, from 1, and the object of each line that is not blank.
 
     Raises:
         UserError: a line is not a JSON object.
@@ -106,16 +106,16 @@ def objects(text: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any
         if not line.strip():
             continue
         try:
-            entry = parse_json(line, number_hook=lenient_number)  # NaN in a field that nobody reads does no harm
+            entry = parse_json(line, number_hook=lenient_number)  # NaN is harmless in a field that is not read
         except JsonProblem as problem:
             raise UserError(_not_json(name, number, str(problem))) from None
         if not isinstance(entry, dict):
-            raise UserError(f"{name}, line {number:,} is no JSON object; JSON Lines holds one object a line.")
+            raise UserError(f"{name}, line {number:,} is not a JSON object; JSON Lines has one object per line.")
         yield number, entry
 
 
 def _not_json(name: str, number: int, problem: str) -> str:
-    """Return the sentence for a line that cannot be read; each line was parsed by itself, so its own number is 1."""
+    """Return the message for an unreadable line; the parser saw that line alone, as its line 1."""
     where = problem.removeprefix("is not JSON (line 1, ")
     if where == problem:
         return f"{name}, line {number:,} cannot be read as JSON: it {problem}."

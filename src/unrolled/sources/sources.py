@@ -1,11 +1,11 @@
-"""Where text comes from: files, folders, standard input, CSV columns, JSON fields and the stories inside the package.
+"""Sources of text: files, folders, standard input, CSV columns, JSON fields and the stories in the package.
 
     tale.txt          a file                         posts.csv:body      a column of a CSV file, by name or index
     folder            every .txt file below it       posts.jsonl:body    a field of a JSON Lines file (or .ndjson)
-    -                 standard input                 builtin:stories     the stories that come with the package
+    -                 standard input                 builtin:stories     the stories in the package
 
-The same sources can be read as one text, or as records: a cell, a field or a line each. Everything is read in pieces,
-so that a text may be larger than memory. No line is dropped: what is left out is an error or a note.
+The same sources can be read as one text, or as records: one per cell, field or line. Text is read in chunks and may be
+larger than memory. Nothing is dropped silently: whatever is skipped is an error or a note.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ BUILTIN_PREFIX = "builtin:"
 BUILTIN_FOLDERS = ("stories",)
 ENCODING_ERRORS = ("strict", "replace")
 TABLE_ENDINGS = (".csv", *JSON_ENDINGS)
-MOST_ENTRIES_COMPARED = 10_000
+MAX_ENTRIES_COMPARED = 10_000
 
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What was read: files, characters after clean-up, undecodable places that were replaced, and plain notes."""
+    """What was read: files, characters after normalization, replaced undecodable bytes, and notes for the user."""
 
     files: int
     characters: int
@@ -45,20 +45,20 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class _Input:
-    """One stream of bytes; `must_hold_text` where the user named it, so that being empty is an error."""
+    """A stream of bytes; with `must_hold_text`, for an input that the user named, an empty stream is an error."""
 
     name: str
     open: Callable[[], BinaryIO]
     must_hold_text: bool = True
     column: str | None = None
-    ends_with: str = "\n"  # what must stand before the next input
+    ends_with: str = "\n"  # what must precede the next input
 
 
 class _Source:
-    """Several inputs read one after the other; iterate over it once, then ask for the report.
+    """Several inputs, read one after another; iterate over it once, then read `report`.
 
     Raises (while iterating):
-        UserError: a source is empty, no text, or cannot be read.
+        UserError: a source is empty, is not text, or cannot be read.
     """
 
     def __init__(self, inputs: Sequence[_Input], encoding_errors: str, notes: Sequence[str], speaker: str) -> None:
@@ -68,19 +68,19 @@ class _Source:
         self._speaker = speaker
         self._tally = Tally()
         self._characters = 0
-        self._pieces = self._read()
+        self._chunks = self._read()
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        piece = next(self._pieces)
-        self._characters += len(piece)
-        return piece
+        chunk = next(self._chunks)
+        self._characters += len(chunk)
+        return chunk
 
     @property
     def report(self) -> SourceReport:
-        """What was read so far."""
+        """What has been read so far."""
         notes = list(self._notes)
         if self._tally.replaced:
             notes.append(f"{self._tally.replaced:,} places that are not UTF-8 were replaced by U+FFFD.")
@@ -94,7 +94,7 @@ class _Source:
             yield from decoded(stream, source.name, self._encoding_errors, self._tally)
 
     def _cells_of(self, source: _Input, column: str) -> Iterator[str]:
-        """Yield the cells of a column or the values of a field, each after its speaker where one is asked for."""
+        """Yield the cells of a column or the values of a field, each preceded by its speaker if there is one."""
         text = self._text_of(source)
         if source.name.lower().endswith(JSON_ENDINGS):
             reader = FieldReader(column, self._speaker, source.name, self._encoding_errors, self._tally)
@@ -102,7 +102,7 @@ class _Source:
         return column_cells(text, column, source.name, self._notes, self._speaker)
 
     def _note_empty(self, source: _Input, sentence: str) -> None:
-        """Say that there was nothing in a source: an error where the user named it."""
+        """Report that a source has no text: an error if the user named it, else a note."""
         if source.must_hold_text:
             raise UserError(f"{sentence}; there is nothing to read.")
         self._notes.append(f"{sentence}.")
@@ -111,19 +111,19 @@ class _Source:
 class TextSource(_Source):
     """The text of several sources as one.
 
-    Iteration yields non-empty pieces of text of bounded size. Between two sources stands a newline unless the first one
-    ends in one; between two stories of the package stands a blank line.
+    Iteration yields non-empty chunks of bounded size. Between two sources, a newline is inserted unless the first ends
+    in one; the stories of the package are separated by a blank line.
     """
 
     def _read(self) -> Iterator[str]:
         end, separator = "", ""
         for source in self._inputs:
             empty = True
-            for piece in filter(None, self._joined(source)):
+            for chunk in filter(None, self._joined(source)):
                 if empty and end:
                     yield from _completion(end, separator)
-                yield piece
-                empty, end = False, (end + piece)[-2:]
+                yield chunk
+                empty, end = False, (end + chunk)[-2:]
             if empty:
                 self._note_empty(source, f"{source.name} is empty")
             else:
@@ -144,9 +144,8 @@ class TextSource(_Source):
 class RecordSource(_Source):
     """The records of several sources: cells, fields, or lines of plain text.
 
-    Iteration yields one record at a time, a line that is ended by a newline; a newline inside a record has become a
-    space, and white space around it is gone, for it is no part of what was said. Records without any text are left out,
-    and counted.
+    Iteration yields one record at a time as a line with its newline. White space around a record is stripped, and
+    newlines within it become spaces. Records without text are skipped and counted.
     """
 
     def _read(self) -> Iterator[str]:
@@ -161,9 +160,9 @@ class RecordSource(_Source):
                     blank += 1
             if blank:
                 what = "blank lines" if source.column is None else "records without text"
-                self._notes.append(f"{blank:,} {what} of {source.name} are left out.")
+                self._notes.append(f"{blank:,} {what} of {source.name} are skipped.")
             if not records:
-                self._note_empty(source, f"{source.name} holds no record with text")
+                self._note_empty(source, f"{source.name} has no record with text")
             any_record = any_record or records > 0
         if not any_record:
             raise UserError(f"{_names(self._inputs)} held no text at all.")
@@ -177,16 +176,16 @@ class RecordSource(_Source):
 def read_sources(
     specs: Sequence[str], encoding_errors: str = "strict", stdin: BinaryIO | None = None, speaker_column: str = ""
 ) -> TextSource:
-    """Find the sources now and read them as one text when iterated over.
+    """Find the sources now; read them as one text during iteration.
 
     Args:
-        specs: what to read, see the top of this file. A path that exists wins over every other reading.
+        specs: what to read, see the top of this file. An existing path takes precedence over other interpretations.
         encoding_errors: "strict" or "replace", for bytes that are not UTF-8.
-        stdin: the bytes behind `-`; the process's own standard input by default.
-        speaker_column: the column or field whose text goes before each cell as a tag; plain text has none.
+        stdin: the stream that `-` reads; by default the standard input of the process.
+        speaker_column: the column or field that is put before each cell as a tag; ignored for plain text.
 
     Raises:
-        UserError: nothing given, a source does not exist, or is of no use.
+        UserError: no source is given, or a source does not exist or cannot be used.
     """
     return TextSource(*_found(specs, encoding_errors, stdin), speaker_column)
 
@@ -194,7 +193,7 @@ def read_sources(
 def read_records(
     specs: Sequence[str], encoding_errors: str = "strict", stdin: BinaryIO | None = None, speaker_column: str = ""
 ) -> RecordSource:
-    """Find the sources now and read their records when iterated over; see `read_sources`."""
+    """Find the sources now; read their records during iteration. See `read_sources`."""
     return RecordSource(*_found(specs, encoding_errors, stdin), speaker_column)
 
 
@@ -242,7 +241,7 @@ def _file(path: str) -> _Input:
 
 
 def _parts_of(path: str) -> tuple[str, str, list[str]]:
-    """Return what kind of table a file is, what its parts are called, and their names."""
+    """Return the kind of a table file, what its parts are called, and their names."""
     with _opened(_path_input(path)) as stream:
         text = decoded(stream, path, "replace", Tally())
         if path.lower().endswith(JSON_ENDINGS):
@@ -251,7 +250,7 @@ def _parts_of(path: str) -> tuple[str, str, list[str]]:
 
 
 def _table_split(spec: str) -> tuple[str, str] | None:
-    """Split `file.csv:column` at the first colon that has an existing file with columns or fields before it."""
+    """Split `file.csv:column` at the first colon that follows the path of an existing table file."""
     ends = [index for index, character in enumerate(spec) if character == ":" and _is_table(spec[:index])]
     existing = [end for end in ends if os.path.isfile(spec[:end])]
     if ends and not existing:
@@ -275,7 +274,7 @@ def _builtin(name: str) -> list[_Input]:
 
 
 def _folder(folder: str, notes: list[str]) -> list[_Input]:
-    """Return every .txt file below `folder`, in the order of their paths; the rest is noted."""
+    """Return all .txt files below `folder`, sorted by path; other files are noted."""
     texts: list[Path] = []
     others: Counter[str] = Counter()
     for path in _files_below(folder, others):
@@ -286,18 +285,18 @@ def _folder(folder: str, notes: list[str]) -> list[_Input]:
     left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8))
     if not texts:
         raise UserError(
-            f"The folder {folder} holds no .txt file"
+            f"The folder {folder} has no .txt files"
             + (f" (only {left_out})" if others else "")
             + "; name the files to read."
         )
     if others:
-        notes.append(f"Only the .txt files of {folder} are read; left out: {left_out}.")
+        notes.append(f"Only the .txt files of {folder} are read; skipped: {left_out}.")
     texts.sort(key=lambda path: path.parts)
     return [replace(_path_input(str(path)), must_hold_text=False) for path in texts]
 
 
 def _files_below(folder: str, others: Counter[str]) -> Iterator[Path]:
-    """Yield the files below `folder`, every folder once, whatever links lead to it; count hidden ones in `others`."""
+    """Yield the files below `folder`, visiting each folder once despite links; count hidden files in `others`."""
     seen = {os.path.realpath(folder)}
     for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         hidden = sum(name.startswith(".") for name in (*folders, *files))
@@ -317,12 +316,12 @@ def _refuse(problem: OSError) -> None:
 
 
 def _standard_input(stdin: BinaryIO | None) -> BinaryIO:
-    # A duplicate, so that closing ours leaves the caller's open.
+    # A wrapper, so that closing it leaves the caller's stream open.
     return _Borrowed(sys.stdin.buffer if stdin is None else stdin)
 
 
 class _Borrowed:
-    """A stream whose owner closes it."""
+    """A stream that its owner closes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.read = stream.read
@@ -344,19 +343,19 @@ def _opened(source: _Input) -> BinaryIO:
 
 
 def _completion(end: str, separator: str) -> Iterator[str]:
-    """Yield the newlines that `end` lacks to end in `separator`."""
+    """Yield the newlines to append to `end` so that it ends in `separator`."""
     lacking = len(separator) - (len(end) - len(end.rstrip("\n")))
     if lacking > 0:
         yield "\n" * lacking
 
 
 def _missing(path: str) -> str:
-    """Say that a path does not exist, with the nearest names of its folder."""
+    """Return the message for a path that does not exist, with the closest names in its folder."""
     folder, name = os.path.split(path)
     if folder and not os.path.isdir(folder):
-        return f"There is no file {path}: there is no folder {folder} either."
+        return f"There is no file {path}: the folder {folder} does not exist either."
     try:
-        names = sorted(os.listdir(folder or "."))[:MOST_ENTRIES_COMPARED]
+        names = sorted(os.listdir(folder or "."))[:MAX_ENTRIES_COMPARED]
     except OSError:
         names = []
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)

@@ -1,4 +1,4 @@
-"""A record's speaker as the tag that its text begins with: `GANDALF: You shall not pass!`."""
+"""The speaker of a record, as a tag before its text: `GANDALF: You shall not pass!`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import Counter
 
 
 def tagged(speaker: str, text: str, missing: Counter[str]) -> str:
-    """Return the text after its speaker's tag.
+    """Return the text with its speaker's tag in front.
 
     Args:
-        speaker: the cell or field; white space in it counts as single spaces; nothing but white space is no speaker.
-        text: the record.
-        missing: its `"speaker"` grows by one where there is no speaker, and the text stays as it is.
+        speaker: the cell or field; runs of white space count as one space, and white space alone means no speaker.
+        text: the record, which is returned unchanged if there is no speaker.
+        missing: its `"speaker"` is increased by one if there is no speaker.
     """
     if name := " ".join(speaker.split()):
         return f"{name}: {text.lstrip()}"
@@ -20,6 +20,6 @@ def tagged(speaker: str, text: str, missing: Counter[str]) -> str:
 
 
 def missing_note(missing: Counter[str], speaker: str, name: str) -> list[str]:
-    """Return a note about the records of the file `name` without a speaker, or none."""
+    """Return a note about records of the file `name` without a speaker, in a list that is empty if there are none."""
     count = missing["speaker"]
-    return [f"{count:,} records of {name} have no {speaker!r}; they stand without a tag."] if count else []
+    return [f"{count:,} records of {name} have no {speaker!r}; they get no tag."] if count else []

@@ -1,7 +1,7 @@
-"""Bytes to clean text, a block at a time: UTF-8 with or without BOM, every line ending as a line feed.
+"""Decoding bytes to text in blocks: UTF-8 with or without BOM; all line endings become line feeds.
 
-What is not text is refused with the way out: UTF-16, binary files, and undecodable bytes unless they are to be
-replaced, in which case they are counted. Characters and CR LF pairs that fall on two blocks come out whole.
+Input that is not text is refused with advice: UTF-16, binary files, and invalid bytes unless they are to be replaced,
+in which case they are counted. Characters and CR LF pairs that span two blocks are kept intact.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ BLOCK_BYTES = 2**20
 
 @dataclass
 class Tally:
-    """What was met while reading; grows as text is taken."""
+    """Counts of what was found, updated while text is read."""
 
     replaced: int = 0
 
 
 def decoded(stream: BinaryIO, name: str, encoding_errors: str, tally: Tally) -> Iterator[str]:
-    """Yield the text of `stream` in pieces of at most about a million characters; never an empty one.
+    """Yield the text of `stream` in non-empty chunks of at most about a million characters.
 
     Args:
-        name: what messages call the stream.
+        name: the stream's name in messages.
         encoding_errors: "strict" or "replace".
-        tally: its `replaced` grows by the number of U+FFFD that stand for undecodable bytes.
+        tally: its `replaced` is increased by the number of U+FFFD that replace undecodable bytes.
 
     Raises:
         UserError: the stream is not UTF-8 text, or cannot be read.
@@ -38,19 +38,19 @@ def decoded(stream: BinaryIO, name: str, encoding_errors: str, tally: Tally) -> 
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     at_start = True
     for text in _utf8(_blocks(stream, name), name, encoding_errors, tally):
-        piece = newlines.decode(text.removeprefix("\ufeff") if at_start else text)
+        chunk = newlines.decode(text.removeprefix("\ufeff") if at_start else text)
         at_start = at_start and not text
-        if piece:
-            yield piece
+        if chunk:
+            yield chunk
     if last := newlines.decode("", final=True):
         yield last
 
 
 def _blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """Yield blocks of bytes; the first one is checked for being text at all."""
+    """Yield blocks of bytes; the first one is checked for signs that the stream is not text."""
     try:
         block = stream.read(BLOCK_BYTES)
-        while 0 < len(block) < 4 and (more := stream.read(BLOCK_BYTES)):  # a pipe may give a byte at a time
+        while 0 < len(block) < 4 and (more := stream.read(BLOCK_BYTES)):  # a pipe may return one byte at a time
             block += more
         _check_text(block, name)
         while block:
@@ -71,7 +71,7 @@ def _check_text(block: bytes, name: str) -> None:
 
 
 def _utf8(blocks: Iterator[bytes], name: str, encoding_errors: str, tally: Tally) -> Iterator[str]:
-    """Decode blocks; the bytes of a character that the end of a block cuts wait for the next one."""
+    """Decode blocks; the bytes of a character that is split by the end of a block wait for the next one."""
     waiting, offset = b"", 0
     for block in blocks:
         text, waiting, offset = _decode(waiting + block, offset, False, name, encoding_errors, tally)
@@ -82,15 +82,15 @@ def _utf8(blocks: Iterator[bytes], name: str, encoding_errors: str, tally: Tally
 def _decode(
     data: bytes, offset: int, final: bool, name: str, encoding_errors: str, tally: Tally
 ) -> tuple[str, bytes, int]:
-    """Return the text of `data`, which starts at byte `offset`, the undecoded rest, and where that starts."""
+    """Return the text of `data`, which starts at byte `offset`; the undecoded rest; and its offset."""
     try:
         text, used = codecs.utf_8_decode(data, encoding_errors, final)
     except UnicodeDecodeError as problem:
         raise UserError(
             f"{name} is not UTF-8: byte 0x{data[problem.start]:02x} at offset {offset + problem.start} cannot be "
-            "decoded; convert the file to UTF-8, or go on with --encoding-errors replace."
+            "decoded; convert the file to UTF-8, or use --encoding-errors replace."
         ) from None
     if encoding_errors == "replace":
-        # The bytes EF BF BD are a genuine U+FFFD wherever they stand: EF always starts a character.
+        # The bytes EF BF BD always encode a genuine U+FFFD, as EF always starts a character.
         tally.replaced += text.count("\ufffd") - data[:used].count(b"\xef\xbf\xbd")
     return text, data[used:], offset + used

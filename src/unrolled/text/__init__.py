@@ -1,4 +1,4 @@
-"""Text to tokens and back: tokenizers, the building of vocabularies, and where generated text stops."""
+"""Text to tokens and back: tokenizers, vocabulary building, stop strings."""
 
 from unrolled.text.bpe import BytePairTokenizer as BytePairTokenizer
 from unrolled.text.build import Coverage as Coverage

@@ -1,12 +1,12 @@
 """The subword tokenizer: byte-level byte-pair encoding (Sennrich et al. 2016, https://arxiv.org/abs/1508.07909).
 
-A text is cut into lines, newlines and words, a word into its UTF-8 bytes, and then the pairs that were most frequent in
-the training text are merged, one rule after the other. Every byte is a token of its own, so nothing is ever unknown; a
-token may be half a character. Lines are independent of each other: a text can be encoded in pieces cut at line ends.
+Text is split into lines, newlines and words, and words into UTF-8 bytes; then the pairs that were most frequent in the
+training text are merged, one rule after another. Every single byte is a token, so nothing is ever unknown; a token may
+be part of a character. Lines do not depend on each other, so text can be encoded in chunks that end at line ends.
 
-The library `tokenizers` learns the merges and applies them. In its files a byte goes by a visible character: printable
-Latin-1 characters stand for their own byte, the other 68 bytes are numbered from U+0100 on. `<eos>` is an entry of the
-vocabulary that no text is ever encoded to, so that nobody ends a text by writing `<eos>` into it.
+The library `tokenizers` learns and applies the merges. Its files represent each byte by a visible character: printable
+Latin-1 characters represent their own byte, the other 68 bytes are numbered from U+0100. `<eos>` is in the vocabulary,
+but no text is ever encoded to it, so that `<eos>` in a prompt does not end the text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from unrolled.strict_json import parse_json
 from unrolled.text.characters import REPLACEMENT, smallest_dtype, write_whole
 from unrolled.text.words import EOS_TOKEN
 
-LINES = re.compile(r"[^\n]*\n|[^\n]+")  # splitlines would also cut where the library does not
+LINES = re.compile(r"[^\n]*\n|[^\n]+")  # splitlines would split at more characters than the library does
 SURROGATES = re.compile("[\ud800-\udfff]")
 PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
 OTHERS = [byte for byte in range(256) if byte not in PRINTABLE]
@@ -42,11 +42,11 @@ class BytePairTokenizer:
     """Maps subwords to ids and back.
 
     Args:
-        itos: the text of each id, bytes as visible characters: `<eos>` first, all 256 bytes, and what merges make.
+        itos: the entry of each id, bytes as visible characters: `<eos>` first, all 256 bytes, the results of merges.
         merges: the pairs in the order in which they are applied.
 
     Raises:
-        ValueError: the vocabulary and the merges are not those of such a tokenizer.
+        ValueError: the vocabulary and the merges do not match or are malformed.
     """
 
     kind = "bpe"
@@ -62,12 +62,12 @@ class BytePairTokenizer:
         self._hub = _hub_of(self.hugging_face())
 
     @classmethod
-    def trained(cls, pieces: Iterable[str], vocabulary_size: int) -> BytePairTokenizer:
-        """Learn the merges of a text.
+    def trained(cls, chunks: Iterable[str], vocabulary_size: int) -> BytePairTokenizer:
+        """Learn merges from a text.
 
         Args:
-            pieces: the text, cut at line ends.
-            vocabulary_size: tokens at most, 257 or more; a small text has fewer pairs to merge.
+            chunks: the text, split at line ends.
+            vocabulary_size: maximum number of tokens, at least 257; a small text yields fewer merges.
         """
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -78,7 +78,7 @@ class BytePairTokenizer:
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary_size - 1, initial_alphabet=sorted(BYTE_OF), show_progress=False
         )
-        hub.train_from_iterator(map(_encodable, pieces), trainer)
+        hub.train_from_iterator(map(_encodable, chunks), trainer)
         model = parse_json(hub.to_str())["model"]
         return cls([EOS_TOKEN, *sorted(model["vocab"], key=model["vocab"].__getitem__)], model["merges"])
 
@@ -88,7 +88,7 @@ class BytePairTokenizer:
 
     @property
     def start_id(self) -> int:
-        """The token that an unconditional text starts from: the end of the text before it."""
+        """The token that unconditional text starts from: the end of the preceding text."""
         return self.eos_id
 
     @cached_property
@@ -99,46 +99,46 @@ class BytePairTokenizer:
         return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
     def encode(self, text: str) -> npt.NDArray[np.unsignedinteger]:
-        """Return the ids (N,) of `text` in the smallest unsigned type; a lone surrogate is read as U+FFFD."""
+        """Return the ids (N,) of `text` in the smallest unsigned type; lone surrogates become U+FFFD."""
         return self._array(itertools.chain.from_iterable(self._encoded(LINES.findall(text))))
 
     def encode_lines(self, text: str) -> npt.NDArray[np.unsignedinteger]:
-        """Return the ids of records, one a line; for each newline `<eos>`."""
+        """Return the ids of records, one per line; each newline becomes `<eos>`."""
         *ended, last = text.split("\n")
         ids = list(self._encoded([*ended, last]))
         return self._array(itertools.chain(*((*record, self.eos_id) for record in ids[:-1]), ids[-1]))
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Return the text of the ids (N,); a newline for `<eos>`, U+FFFD for bytes that are no character.
+        """Return the text of the ids (N,), with a newline for `<eos>` and U+FFFD for invalid UTF-8.
 
         Raises:
-            ValueError: an id lies outside the vocabulary.
+            ValueError: an id is outside the vocabulary.
         """
         return b"".join(map(self.bytes_of, np.asarray(ids, dtype=np.int64).reshape(-1).tolist())).decode(
             "utf-8", "replace"
         )
 
-    def pieces(self, ids: npt.ArrayLike) -> list[str]:
-        """Return the text that each token completes; joined, they are `decode(ids)`."""
+    def token_strings(self, ids: npt.ArrayLike) -> list[str]:
+        """Return the text that each token completes; joined, the strings equal `decode(ids)`."""
         decoder = self.incremental()
-        pieces = [decoder.push(index) for index in np.asarray(ids, dtype=np.int64).reshape(-1).tolist()]
+        strings = [decoder.push(index) for index in np.asarray(ids, dtype=np.int64).reshape(-1).tolist()]
         if rest := decoder.flush():
-            pieces[-1] += rest
-        return pieces
+            strings[-1] += rest
+        return strings
 
     def unknown_in(self, text: str) -> list[str]:
-        """Return the unknown parts of `text`: there are none."""
+        """Return the unknown parts of `text`: always none."""
         return []
 
     def incremental(self, prompt: str = "") -> BytePairDecoder:
-        """Return a decoder that takes one id at a time; what stood before it makes no difference."""
+        """Return a decoder that takes one id at a time; it does not depend on the prompt."""
         return BytePairDecoder(self)
 
     def bytes_of(self, token_id: int) -> bytes:
-        """Return the bytes of a token, which need not be whole characters.
+        """Return the bytes of a token; they need not be whole characters.
 
         Raises:
-            ValueError: the id lies outside the vocabulary.
+            ValueError: the id is outside the vocabulary.
         """
         if not 0 <= token_id < len(self._bytes):
             raise ValueError(f"ids must lie in 0..{len(self._bytes) - 1}, got {token_id}")
@@ -176,18 +176,18 @@ class BytePairTokenizer:
 
 
 class BytePairDecoder:
-    """Holds the bytes of an unfinished character back."""
+    """Decodes incrementally; the bytes of an incomplete character are held back."""
 
     def __init__(self, tokenizer: BytePairTokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token_id: int) -> str:
-        """Return the text that became certain with this token."""
+        """Return the text that this token completes."""
         return self._decoder.decode(self._tokenizer.bytes_of(token_id))
 
     def flush(self) -> str:
-        """Return what was held back: U+FFFD for an unfinished character."""
+        """Return what was held back: U+FFFD for an incomplete character."""
         return self._decoder.decode(b"", final=True)
 
 
@@ -196,22 +196,22 @@ def _split_at_newlines() -> dict[str, Any]:
 
 
 def _byte_level(decodes: bool) -> dict[str, Any]:
-    """Return the library's byte level as it writes it; two of the flags mean nothing to a decoder."""
+    """Return the library's ByteLevel component as it serializes it; a decoder ignores two of the flags."""
     return {"type": "ByteLevel", "add_prefix_space": decodes, "trim_offsets": True, "use_regex": True}
 
 
 def _hub_of(content: dict[str, Any]) -> Any:
-    """Return the library's tokenizer of this content.
+    """Return the library's tokenizer for this content.
 
     Raises:
-        ValueError: the library does not take it.
+        ValueError: the library rejects it.
     """
     from tokenizers import Tokenizer
 
     try:
         return Tokenizer.from_str(json.dumps(content))
-    except Exception as problem:  # the library raises nothing more exact
-        raise ValueError(f"the library tokenizers does not take the merges: {problem}") from None
+    except Exception as problem:  # the library raises nothing more specific
+        raise ValueError(f"the library tokenizers rejects the merges: {problem}") from None
 
 
 def _encodable(text: str) -> str:
@@ -225,4 +225,4 @@ def _check(itos: tuple[str, ...], merges: tuple[Merge, ...]) -> None:
         raise ValueError("the entries of a subword vocabulary must be bytes, written as visible characters")
     made = [*BYTE_OF, *dict.fromkeys(first + second for first, second in merges)]
     if len(set(itos)) != len(itos) or set(itos[1:]) != set(made):
-        raise ValueError("a subword vocabulary must hold every byte and what the merges make, each of them once")
+        raise ValueError("a subword vocabulary must hold every byte and the result of every merge exactly once")

@@ -1,8 +1,8 @@
-"""Stop strings: where generated text ends, whatever the pieces it arrives in.
+"""Stop strings: they end generated text, however it is divided into chunks.
 
-The match that completes first wins; of those that complete together, the one that starts first. The text is cut at its
-start. Text that may still become a match is held back, and nothing more: the longest suffix that begins some stop
-string.
+The match that is completed first wins; among those completed together, the one that starts first. The text is cut at
+the start of the match. Only text that may still become a match is held back: the longest suffix that is a prefix of a
+stop string.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 
 class StopScanner:
-    """Passes generated text on until a stop string is complete.
+    """Passes generated text through until a stop string is complete.
 
     Args:
-        stops: the stop strings; none of them empty.
+        stops: the stop strings, none of them empty.
 
     Raises:
         ValueError: a stop string is empty.
@@ -29,10 +29,10 @@ class StopScanner:
         self._stopped = False
 
     def push(self, text: str, may_stop: bool = True) -> tuple[str, bool]:
-        """Take more text; return the text that is certain now, and whether a stop string was completed.
+        """Take more text; return the text that is now certain, and whether a stop string has been completed.
 
         Args:
-            may_stop: False lets stop strings that this text completes pass as ordinary text. One that a later text
+            may_stop: if False, stop strings that this text completes pass as ordinary text. One that later text
                 completes still counts, wherever it starts.
         """
         if self._stopped:
@@ -46,22 +46,22 @@ class StopScanner:
         return seen[:cut], self._stopped
 
     def flush(self) -> str:
-        """Return what was held back, when no more text comes."""
+        """Return what was held back, at the end of the text."""
         held, self._held = self._held, ""
         return held
 
     def _first_match(self, seen: str) -> int | None:
-        """Return the start of the match that completes first in the new text, or None."""
+        """Return the start of the match that is completed first in the new text, or None."""
         matches = []
         for stop in self._stops:
-            # A match that lies wholly within the held text was completed earlier, when it was not to count.
+            # A match entirely within the held text was completed earlier, with may_stop=False.
             start = seen.find(stop, max(0, len(self._held) - len(stop) + 1))
             if start >= 0:
                 matches.append((start + len(stop), start))
         return min(matches)[1] if matches else None
 
     def _hold_from(self, seen: str) -> int:
-        """Return where the longest suffix starts that begins a stop string without completing it."""
+        """Return the start of the longest suffix that is a proper prefix of a stop string."""
         for start in range(max(0, len(seen) - self._longest + 1), len(seen)):
             suffix = seen[start:]
             if any(len(suffix) < len(stop) and stop.startswith(suffix) for stop in self._stops):

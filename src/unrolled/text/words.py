@@ -1,13 +1,13 @@
-"""The word tokenizer: lower case, nothing but `[a-z0-9']`, cut at white space.
+"""The word tokenizer: lower case, only `[a-z0-9']`, split at white space.
 
     "Well, WELL!  Don't.\\n"  ->  well  well  don't  <eos>
 
-Characters outside `[a-z0-9']` and white space vanish, so `half-orc` is `halforc`. A line that holds a word and is ended
-by a newline ends in `<eos>`; a last line without one does not, so that a prompt is not over before it is answered.
+All other characters are removed, so `half-orc` becomes `halforc`. A line that contains a word and is terminated by a
+newline ends in `<eos>`; a last line without a newline does not, so that a prompt can be continued on the same line.
 Words that are not in the vocabulary become `<unk>`.
 
-A tag is a vocabulary entry such as `GANDALF:`, the one thing that is read before lower-casing: at the beginning of a
-line it is one token, anywhere else it is ordinary text.
+A tag is a vocabulary entry such as `GANDALF:`. Tags alone are recognized before lower-casing: at the beginning of a
+line a tag is one token, anywhere else it is ordinary text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from unrolled.text.characters import UNKNOWN_TOKEN, smallest_dtype, write_whole
 from unrolled.text.words_file import MARKS, hugging_face_form
 
 EOS_TOKEN = "<eos>"
-DROPPED = re.compile(r"[^a-z0-9'\s]+")  # \s is what str.split takes for white space
+DROPPED = re.compile(r"[^a-z0-9'\s]+")  # \s matches exactly the white space of str.split
 OWN_MARKS = re.compile(f"[{MARKS}]+")
 
 
@@ -35,13 +35,13 @@ class WordTokenizer:
     """Maps words to ids and back.
 
     Args:
-        itos: the text of each id: distinct texts, none of them empty, in any order. `<unk>` stands for unknown words
-            (id 0 does where there is no such entry), `<eos>` for the end of a line (nothing does where there is none).
-            Entries that the rule never makes are never encoded.
+        itos: the text of each id: distinct non-empty texts in any order. `<unk>` represents unknown words (without
+            such an entry, id 0 does), `<eos>` the end of a line (without such an entry, line ends are not encoded).
+            Entries that the rule cannot produce are never encoded.
         tags: the entries that are read as one token at the beginning of a line; each ends in a colon.
 
     Raises:
-        ValueError: `itos` or `tags` are something else.
+        ValueError: `itos` or `tags` are anything else.
     """
 
     kind = "word"
@@ -59,12 +59,12 @@ class WordTokenizer:
     def from_counts(
         cls, counts: Mapping[str, int], min_count: int = 1, largest: int = 0, tags: Sequence[str] = ()
     ) -> WordTokenizer:
-        """Build a vocabulary of the words that occur often enough: by falling count, equals by alphabet, then the tags.
+        """Build a vocabulary of the words that occur often enough: by descending count, then alphabetically; tags last.
 
         Args:
             counts: how often each word occurs.
-            min_count: words below it stay unknown.
-            largest: entries at most, `<unk>`, `<eos>` and tags included; 0: as many as there are.
+            min_count: words with fewer occurrences stay unknown.
+            largest: maximum number of entries, including `<unk>`, `<eos>` and tags; 0: unlimited.
             tags: see the class.
         """
         words = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
@@ -77,12 +77,12 @@ class WordTokenizer:
 
     @property
     def start_id(self) -> int:
-        """The token that an unconditional text starts from: the end of the line before it, or unknown."""
+        """The token that unconditional text starts from: the end of the preceding line, or unknown."""
         return self.unknown_id if self.eos_id is None else self.eos_id
 
     @property
     def unwritten_id(self) -> int | None:
-        """The id of `<unk>`; none where the vocabulary lacks it and a real word stands for what is unknown."""
+        """The id of `<unk>`; None if the vocabulary has no such entry, so that a real word represents unknown words."""
         return self.stoi.get(UNKNOWN_TOKEN)
 
     @cached_property
@@ -101,24 +101,24 @@ class WordTokenizer:
         return np.array(ids, dtype=smallest_dtype(len(self.itos)))
 
     def encode_lines(self, text: str) -> npt.NDArray[np.unsignedinteger]:
-        """Return the ids of records, one a line: the same as `encode`, for a line ends in `<eos>` anyway."""
+        """Return the ids of records, one per line: the same as `encode`, as every line ends in `<eos>`."""
         return self.encode(text)
 
     def decode(self, ids: npt.ArrayLike, reversible: bool = False) -> str:
-        """Return the text of the ids (N,): words with a space between them, a newline for `<eos>`.
+        """Return the text of the ids (N,): words separated by spaces, with a newline for `<eos>`.
 
         Args:
-            reversible: every token by its name, spaces between them, as `encode_reversible` reads it back.
+            reversible: write every token by name, separated by spaces, as `encode_reversible` reads it.
 
         Raises:
-            ValueError: an id lies outside the vocabulary.
+            ValueError: an id is outside the vocabulary.
         """
         if reversible:
             return " ".join(map(_escaped, self._entries(ids)))
-        return "".join(self.pieces(ids))
+        return "".join(self.token_strings(ids))
 
     def encode_reversible(self, text: str) -> npt.NDArray[np.unsignedinteger]:
-        """Return the ids whose reversible text this is.
+        """Return the ids of a reversible text.
 
         Raises:
             ValueError: a name is not in the vocabulary.
@@ -129,8 +129,8 @@ class WordTokenizer:
             raise ValueError(f"there is no token named {strange[0]!r:.60} in the vocabulary")
         return np.array([by_name[name] for name in names], dtype=smallest_dtype(len(self.itos)))
 
-    def pieces(self, ids: npt.ArrayLike) -> list[str]:
-        """Return the text of each token, its space included; joined, they are `decode(ids)`."""
+    def token_strings(self, ids: npt.ArrayLike) -> list[str]:
+        """Return the text of each token with its space; joined, the strings equal `decode(ids)`."""
         decoder = self.incremental()
         return [decoder.push(index) for index in _flat(ids)]
 
@@ -139,7 +139,7 @@ class WordTokenizer:
         return [word for word in dict.fromkeys(self._tokens(text)) if word not in self.stoi]
 
     def incremental(self, prompt: str = "") -> WordDecoder:
-        """Return a decoder that takes one id at a time and goes on after `prompt`."""
+        """Return a decoder that takes one id at a time and continues after `prompt`."""
         return WordDecoder(self, at_line_start=not prompt or prompt[-1].isspace())
 
     def save(self, folder: Path) -> None:
@@ -174,14 +174,14 @@ class WordTokenizer:
 
 
 class WordDecoder:
-    """Puts the spaces back; a word is certain at once, so nothing is ever held back."""
+    """Decodes incrementally and restores the spaces; every token is a whole word, so nothing is ever held back."""
 
     def __init__(self, tokenizer: WordTokenizer, at_line_start: bool) -> None:
         self._itos, self._eos_id = tokenizer.itos, tokenizer.eos_id
         self._at_line_start = at_line_start
 
     def push(self, token_id: int) -> str:
-        """Return the text that became certain with this token."""
+        """Return the text of this token."""
         if not 0 <= token_id < len(self._itos):
             raise ValueError(f"ids must lie in 0..{len(self._itos) - 1}, got {token_id}")
         space = "" if self._at_line_start else " "
@@ -189,12 +189,12 @@ class WordDecoder:
         return "\n" if self._at_line_start else space + self._itos[token_id]
 
     def flush(self) -> str:
-        """Return what was held back: nothing."""
+        """Return what was held back: always nothing."""
         return ""
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text by the rule, without line ends."""
+    """Return the words of a text, without line ends."""
     return DROPPED.sub("", text.lower()).split()
 
 
@@ -203,12 +203,12 @@ def _flat(ids: npt.ArrayLike) -> list[int]:
 
 
 def _escaped(entry: str) -> str:
-    """Return a name without spaces."""
+    """Return the entry as a name without spaces."""
     return entry.replace("\\", "\\\\").replace(" ", "\\_")
 
 
 def _pattern_of(tags: Sequence[str]) -> re.Pattern[str] | None:
-    """Return what matches a tag, the longest first; none without tags."""
+    """Return a pattern that matches the longest possible tag, or None if there are no tags."""
     return re.compile("|".join(map(re.escape, sorted(tags, key=len, reverse=True)))) if tags else None
 
 
@@ -220,7 +220,7 @@ def _check(itos: tuple[str, ...], tags: tuple[str, ...]) -> None:
         raise ValueError(f"entries of a word vocabulary must be texts and not empty, got {wrong[0]!r:.40}")
     if len(set(itos)) != len(itos):
         twice = next(entry for index, entry in enumerate(itos) if entry in itos[:index])
-        raise ValueError(f"the entries of a word vocabulary must be distinct, but {twice!r:.40} stands there twice")
+        raise ValueError(f"the entries of a word vocabulary must be distinct, but {twice!r:.40} occurs twice")
     if len(set(tags)) != len(tags) or not all(_is_tag(tag, itos) for tag in tags):
         raise ValueError("tags must be distinct entries of the vocabulary, of one line, that end in a colon")
 

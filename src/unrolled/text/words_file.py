@@ -1,8 +1,8 @@
-"""The word tokenizer as Hugging Face `tokenizers` has it: the same rule as a list of replacements, then WordLevel.
+"""The word tokenizer in the format of Hugging Face `tokenizers`: the same rule as replacements, then WordLevel.
 
-The normaliser turns a text into its tokens, one a line; the pre-tokeniser cuts at the newlines. A tag must be found
-before lower-casing and come out of it unchanged, so a mark stands for it meanwhile: a character for private use, which
-the rule drops wherever a text brings one along.
+The normalizer puts each token on a line of its own; the pre-tokenizer splits at the newlines. A tag has to be found
+before lower-casing and survive it, so it is temporarily replaced by a mark, a private-use character. Private-use
+characters in the text itself are removed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 FIRST_MARK = 0xF0000
 MARKS = "\U000f0000-\U000ffffd"
-MOST_TAGS = 65_000
-# What Python takes for white space, one by one: the library's own class leaves out U+001C to U+001F.
+MAX_TAGS = 65_000
+# What Python considers white space, listed because the library's own class lacks U+001C to U+001F.
 WHITE_SPACE = r"\x09-\x0d\x1c-\x20\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
@@ -25,7 +25,7 @@ def hugging_face_form(stoi: Mapping[str, int], unknown: str, eos: str | None, ta
         stoi: the id of each entry.
         unknown: the entry for unknown words.
         eos: the entry for the end of a line, if there is one.
-        tags: the entries that are read before lower-casing, at the beginning of a line.
+        tags: the entries that are recognized before lower-casing, at the beginning of a line.
     """
     return {
         "version": "1.0",
@@ -41,7 +41,7 @@ def hugging_face_form(stoi: Mapping[str, int], unknown: str, eos: str | None, ta
 
 
 def tags_in(content: Any) -> list[str]:
-    """Return the tags that such a file seems to have; whether it is one is for the caller to find out."""
+    """Return the tags that the content seems to declare; the caller checks whether it is such a file."""
     steps = content.get("normalizer")
     steps = steps.get("normalizers") if isinstance(steps, dict) else None
     contents = [step.get("content") for step in steps or [] if isinstance(step, dict)]
@@ -69,5 +69,5 @@ def _replace(pattern: str, content: str) -> dict[str, Any]:
 
 
 def _escaped(text: str) -> str:
-    """Return a pattern for this very text, without leaning on what is special in which dialect."""
+    """Return a pattern for this literal text that does not depend on the regex dialect's special characters."""
     return re.sub(r"[^0-9A-Za-z]", lambda match: rf"\x{{{ord(match.group()):x}}}", text)
