@@ -20,7 +20,7 @@ from unrolled.serving.session import Writing
 from unrolled.serving.settings import WebSettings
 from unrolled.version import __version__
 from unrolled.web.api import routes as api_routes
-from unrolled.web.context import BROKEN, REFUSALS, Room, the_room
+from unrolled.web.context import BROKEN, REFUSALS, AppContext, app_context
 from unrolled.web.history import pages as history_pages
 from unrolled.web.history.history import History, default_history_file
 from unrolled.web.pages.form_fields import OWN, PRESETS, STOP, UNKNOWN, number_fields, plain_number, shown_values
@@ -59,7 +59,7 @@ def create_app(
         history = open_history(settings)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.json.sort_keys = False
-    app.extensions["unrolled"] = Room(models, settings, history)
+    app.extensions["unrolled"] = AppContext(models, settings, history)
     for blueprint in (routes, history_pages.routes, api_routes.routes):
         app.register_blueprint(blueprint)
     answers.install(app)
@@ -83,44 +83,44 @@ def open_history(settings: WebSettings) -> History:
 @routes.get("/")
 def home() -> str | tuple[str, int]:
     """Show the empty page, for the model that the address names (`?model=ID`)."""
-    room = the_room()
-    asked = request.args.get("model", room.default_id)
-    if asked not in room.models:
-        problem = f"There is no model “{asked[:80]}”; choose one of {', '.join(room.models)}."
-        return _page({"prompt": room.settings.default_prompt}, problems={"model": problem}), 400
-    return _page({"prompt": room.settings.default_prompt, "model": asked})
+    context = app_context()
+    asked = request.args.get("model", context.default_id)
+    if asked not in context.models:
+        problem = f"There is no model “{asked[:80]}”; choose one of {', '.join(context.models)}."
+        return _page({"prompt": context.settings.default_prompt}, problems={"model": problem}), 400
+    return _page({"prompt": context.settings.default_prompt, "model": asked})
 
 
 @routes.post("/")
 def write() -> str | tuple[str, int, dict[str, str]]:
     """Answer the plain form: the whole text on a new page."""
-    room, values = the_room(), answers.form_values()
+    context, values = app_context(), answers.form_values()
     typed = {name: sent[0] for name, sent in values.items() if isinstance(sent[0], str)}
     preset = _preset(values.get("preset"), typed.get("model"))
     if preset is not None:
         return _page(typed | preset)
     try:
-        writing = room.open(room.read(values))
+        writing = context.open(context.read(values))
         text = "".join(writing.pieces())
     except REFUSALS as error:
-        body, status, headers = room.refusal(error)
+        body, status, headers = context.refusal(error)
         problems = body.get("fields")
         return _page(typed, problems=problems, message=None if problems else body["error"]), status, headers
-    facts = answer_facts(writing, room.settings, room.keep(writing, "page"))
+    facts = answer_facts(writing, context.settings, context.keep(writing, "page"))
     return _page(typed | {"prompt": writing.prompt}, answer=Answer(writing.prompt, text, facts))
 
 
 @routes.post("/stream")
 def stream() -> Response | tuple[Response, int, dict[str, str]]:
     """Answer with one JSON object a line: pieces of text, then how the text was made."""
-    room = the_room()
+    context = app_context()
     try:
         values = json_fields(request.get_data()) if request.is_json else answers.form_values()
-        writing = room.open(room.read(values))
+        writing = context.open(context.read(values))
     except REFUSALS as error:
-        body, status, headers = room.refusal(error)
+        body, status, headers = context.refusal(error)
         return jsonify(body), status, headers
-    response = Response(_lines(writing, room), mimetype="application/x-ndjson")
+    response = Response(_lines(writing, context), mimetype="application/x-ndjson")
     response.headers["X-Accel-Buffering"] = "no"  # nginx passes each line on at once
     response.headers["X-Unrolled-Seed"] = str(writing.seed)
     response.call_on_close(writing.close)
@@ -133,14 +133,14 @@ def health() -> Response:
     return jsonify(status="ok")
 
 
-def _lines(writing: Writing, room: Room) -> Iterator[str]:
+def _lines(writing: Writing, context: AppContext) -> Iterator[str]:
     pieces = writing.pieces()
     try:
         for piece in pieces:
             yield _line({"text": piece})
     except GeneratorExit:  # the reader left
         pieces.close()
-        room.keep(writing, "page")
+        context.keep(writing, "page")
         raise
     except UserError as error:
         yield _line({"error": str(error)})
@@ -148,7 +148,7 @@ def _lines(writing: Writing, room: Room) -> Iterator[str]:
         LOG.exception("generation failed")
         yield _line({"error": BROKEN})
     else:
-        yield _line(answer_facts(writing, room.settings, room.keep(writing, "page")))
+        yield _line(answer_facts(writing, context.settings, context.keep(writing, "page")))
 
 
 def _line(value: dict[str, object]) -> str:
@@ -157,9 +157,9 @@ def _line(value: dict[str, object]) -> str:
 
 def _preset(sent: list[object] | None, model_id: str | None) -> dict[str, str] | None:
     """Return what the fields hold after a preset's button was pressed, or None where none was."""
-    room = the_room()
-    if sent == [OWN] and model_id in (None, "", *room.models):
-        return shown_values(room.models[model_id or room.default_id].sampling, room.settings)
+    context = app_context()
+    if sent == [OWN] and model_id in (None, "", *context.models):
+        return shown_values(context.models[model_id or context.default_id].sampling, context.settings)
     chosen = next((preset for preset in PRESETS if sent == [preset.name]), None)
     return None if chosen is None else {name: plain_number(value) for name, value in chosen.values.items()}
 
@@ -172,24 +172,24 @@ def _page(
     answer: Answer | None = None,
 ) -> str:
     """Render the page with the form filled in as typed, and the chosen model's own settings in all other fields."""
-    room = the_room()
-    cards = {served.id: model_card(served, room.settings) for served in room.models.values()}
-    chosen = cards.get(typed.get("model", ""), cards[room.default_id])
+    context = app_context()
+    cards = {served.id: model_card(served, context.settings) for served in context.models.values()}
+    chosen = cards.get(typed.get("model", ""), cards[context.default_id])
     return render_template(
         "page.html",
         version=__version__,
         models=cards,
         chosen=chosen,
-        fields=number_fields(room.settings),
+        fields=number_fields(context.settings),
         stop=STOP,
         choice=UNKNOWN,
         typed={"seed": ""} | chosen.values | typed,
         presets=PRESETS,
-        settings=room.settings,
+        settings=context.settings,
         problems={} if problems is None else problems,
         message=message,
         answer=answer,
-        following=continuation_of(answer.prompt, answer.text, room.settings) if answer else None,
-        kept=room.history,
-        browsable=room.shown_history,
+        following=continuation_of(answer.prompt, answer.text, context.settings) if answer else None,
+        kept=context.history,
+        browsable=context.shown_history,
     )

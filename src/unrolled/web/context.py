@@ -26,8 +26,8 @@ REFUSALS = (UserError, Busy)
 BROKEN = "Something went wrong here, and it was noted. Please try again."
 
 
-class Room:
-    """One for an application; `the_room` gives it to a view."""
+class AppContext:
+    """One for an application; `app_context` gives it to a view."""
 
     def __init__(
         self, models: Sequence[TrainedModel | ModelFolder], settings: WebSettings, history: History | None
@@ -90,6 +90,6 @@ class Room:
         )
 
 
-def the_room() -> Room:
-    """Return the room of the application that answers this request."""
+def app_context() -> AppContext:
+    """Return the context of the application that answers this request."""
     return current_app.extensions["unrolled"]

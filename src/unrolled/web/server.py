@@ -109,17 +109,17 @@ class Server:
     """A bound, listening server. `run` answers until `stop` (from any thread) or an interrupt (in the main thread)."""
 
     def __init__(self, app: Flask, bound: socket.socket) -> None:
-        room = app.extensions["unrolled"]
+        context = app.extensions["unrolled"]
         self.url = address_url(bound)
-        self._desk: Desk = room.desk
-        self._history: History | None = room.history
+        self._desk: Desk = context.desk
+        self._history: History | None = context.history
         self._leaving = threading.Lock()
         self._has_left = False
         # The desk bounds the work, so a short queue of pages is no news.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        pool = ThreadPool(room.settings.generations_at_once + SPARE_THREADS)
-        room.while_waiting = pool.waiting
-        self._waitress = Listener(app, bound, _adjustments(bound, room.settings), room.settings, pool)
+        pool = ThreadPool(context.settings.generations_at_once + SPARE_THREADS)
+        context.while_waiting = pool.waiting
+        self._waitress = Listener(app, bound, _adjustments(bound, context.settings), context.settings, pool)
 
     def run(self, on_ready: Callable[[str], None] = LOG.info) -> None:
         """Call `on_ready` with the URL, then answer requests until stopped; running texts end at their next token."""

@@ -27,7 +27,7 @@ from unrolled.web.api.schemas import (
     openapi_document,
     request_model,
 )
-from unrolled.web.context import REFUSALS, the_room
+from unrolled.web.context import REFUSALS, app_context
 from unrolled.web.pages.view import ending_note
 
 routes = Blueprint("api", __name__)
@@ -36,32 +36,32 @@ routes = Blueprint("api", __name__)
 @routes.post("/api/generate")
 def generate() -> Response | tuple[Response, int, dict[str, str]]:
     """Write on from a prompt; the names are those of `unrolled generate`."""
-    room = the_room()
+    context = app_context()
     if request.mimetype != "application/json":
         abort(415, "Send the request as JSON, with the header Content-Type: application/json.")
     try:
-        asked = read_request(request.get_data(), room.settings, list(room.models))
-        writing = room.open(asked)
+        asked = read_request(request.get_data(), context.settings, list(context.models))
+        writing = context.open(asked)
         for _ in writing.pieces():
             pass
     except REFUSALS as error:
-        body, status, headers = room.refusal(error)
+        body, status, headers = context.refusal(error)
         return jsonify(body), status, headers
-    return jsonify(_answer(writing, room.keep(writing, "api"), room.settings))
+    return jsonify(_answer(writing, context.keep(writing, "api"), context.settings))
 
 
 @routes.get("/api/models")
 def models() -> Response:
     """List the models."""
-    room = the_room()
-    answers = [_model_answer(served, served.id == room.default_id) for served in room.models.values()]
+    context = app_context()
+    answers = [_model_answer(served, served.id == context.default_id) for served in context.models.values()]
     return jsonify(ModelsAnswer(models=answers).model_dump(mode="json"))
 
 
 @routes.get("/openapi.json")
 def openapi() -> Response:
     """Describe the interface."""
-    return jsonify(openapi_document(the_room().settings, request.script_root))
+    return jsonify(openapi_document(app_context().settings, request.script_root))
 
 
 def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> WriteRequest:

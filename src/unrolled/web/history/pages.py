@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from unrolled.text.unicode import well_formed
 from unrolled.version import __version__
-from unrolled.web.context import the_room
+from unrolled.web.context import app_context
 from unrolled.web.history.exports import as_csv, as_json_lines, time_words
 from unrolled.web.history.history import History, HistoryTrouble, Query
 from unrolled.web.security.answers import form_values
@@ -42,7 +42,7 @@ def browse() -> str:
         number=number,
         pages=pages,
         models=history.models(),
-        public=the_room().settings.public,
+        public=app_context().settings.public,
         time_words=time_words,
         address=_address,
     )
@@ -78,12 +78,12 @@ def export(kind: str) -> Response:
 @routes.errorhandler(HistoryTrouble)
 def trouble(error: HistoryTrouble) -> tuple[str, int]:
     """Say that the history cannot be used now; where its file lies is for the user of this machine alone."""
-    place = "" if the_room().settings.public else f" It is the file {_history().file}."
+    place = "" if app_context().settings.public else f" It is the file {_history().file}."
     return render_template("error.html", code=503, name="History not available", text=f"{error}{place}"), 503
 
 
 def _history() -> History:
-    history = the_room().shown_history
+    history = app_context().shown_history
     if history is None:
         abort(404, "This server keeps no history of texts, or does not show it.")
     return history

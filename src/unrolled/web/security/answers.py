@@ -8,7 +8,7 @@ import logging
 from flask import Flask, Response, abort, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from unrolled.web.context import BROKEN, the_room
+from unrolled.web.context import BROKEN, app_context
 from unrolled.web.security.hosts import host_is_allowed, hosts_of, is_own_site
 from unrolled.web.security.prefix import relative
 
@@ -44,7 +44,7 @@ def _guard() -> None:
     """Answer only to the server's own names, and do nothing for a form that another site submits."""
     hosts = hosts_of(request.environ)
     for host in hosts:
-        if not host_is_allowed(host, the_room().settings):
+        if not host_is_allowed(host, app_context().settings):
             abort(400, f"This server does not answer to the host name {host[:80] if host else '(none)'}. {OTHER_HOST}")
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if request.method not in ("GET", "HEAD", "OPTIONS") and not is_own_site(site, origin, hosts):
