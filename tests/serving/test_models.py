@@ -14,7 +14,7 @@ from unrolled.errors import UserError
 from unrolled.sampling import Delta
 from unrolled.serving.models import Loading, ModelFolder, ModelUnavailable, double_names, served_models
 from unrolled.serving.request import WriteRequest
-from unrolled.serving.session import Desk
+from unrolled.serving.session import GenerationSlots
 from unrolled.serving.settings import WebSettings
 
 
@@ -113,7 +113,7 @@ def test_a_model_that_someone_writes_with_is_never_loaded_a_second_time():
 def test_a_text_on_its_way_holds_its_model():
     opened = []
     models = loadable("ab", opened, most=1)
-    writing = Desk(WebSettings()).open(models["a"].ready, WriteRequest("a", "On", {}, 3))
+    writing = GenerationSlots(WebSettings()).open(models["a"].ready, WriteRequest("a", "On", {}, 3))
     models["b"].ready()
     gc.collect()
     models["a"].ready()

@@ -1,6 +1,6 @@
-"""Texts being written for one visitor, and the desk that says how many visitors may be written for at once.
+"""Texts being written for one visitor, and the slots that say how many visitors may be written for at once.
 
-A `Writing` owns one slot of the desk and one generator of the model. Whatever ends it (the last token, the deadline, a
+A `Writing` owns one slot and one generator of the model. Whatever ends it (the last token, the deadline, a
 visitor who left, a server that shuts down, an error), `close` stops the generator and frees the slot, exactly once.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from unrolled.sampling.sampler import resolve_seed, sample_seed
 from unrolled.serving.request import WriteRequest
 from unrolled.serving.settings import WebSettings
-from unrolled.serving.slots import Slots
+from unrolled.serving.slots import SlotQueue
 from unrolled.text.unicode import well_formed
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Outcome:
     unknown: tuple[str, ...]
 
 
-class Desk:
+class GenerationSlots:
     """Hands out at most `generations_at_once` writings; a bounded number of further requests wait their turn."""
 
     def __init__(
@@ -65,12 +65,12 @@ class Desk:
         self.settings = settings
         self.clock = clock
         self.closed = False
-        self._slots = Slots(settings.generations_at_once, settings.queue_length, clock, while_waiting)
+        self._queue = SlotQueue(settings.generations_at_once, settings.queue_length, clock, while_waiting)
 
     @property
     def waiting(self) -> int:
         """The number of requests that wait for a slot."""
-        return self._slots.waiting
+        return self._queue.waiting
 
     def open(
         self,
@@ -89,7 +89,7 @@ class Desk:
         if self.closed:
             raise self._busy()
         writing = Writing(self, load(), request, is_client_gone)
-        if not self._slots.acquire(self.settings.queue_seconds, lambda: self.closed or is_client_gone()):
+        if not self._queue.acquire(self.settings.queue_seconds, lambda: self.closed or is_client_gone()):
             raise self._busy()
         writing.start()
         return writing
@@ -104,7 +104,7 @@ class Desk:
 
     def release(self) -> None:
         """Give one slot back."""
-        self._slots.release()
+        self._queue.release()
 
     def close(self) -> None:
         """End all writings at their next token and refuse new ones. Takes no lock, so a signal handler may call it."""
@@ -117,24 +117,24 @@ class Desk:
 class Writing:
     """Texts on their way: iterate over `pieces`, then read `outcome` and `samples`; `close` at any time.
 
-    Its desk makes one without a slot, which checks the request, and calls `start` once a slot is held.
+    `GenerationSlots` makes one without a slot, which checks the request, and calls `start` once a slot is held.
     """
 
     def __init__(
-        self, desk: Desk, model: TrainedModel, request: WriteRequest, is_client_gone: Callable[[], bool]
+        self, slots: GenerationSlots, model: TrainedModel, request: WriteRequest, is_client_gone: Callable[[], bool]
     ) -> None:
         self._model = model  # a server lets go of models that nobody holds
         own = model.sampling({})
-        settings = {"n": 1, "max_tokens": _own_length(own.max_tokens, request, desk.settings)} | request.sampling
+        settings = {"n": 1, "max_tokens": _own_length(own.max_tokens, request, slots.settings)} | request.sampling
         self.seed = resolve_seed(request.seed)
         self.sampling = model.sampling(settings | {"seed": self.seed})
         self.prompt, self.model_id = request.prompt, request.model_id
         self.kind, self.warnings = model.tokenizer.kind, tuple(getattr(model, "warnings", ()))
         self.unknown = tuple(model.tokenizer.unknown_in(request.prompt))
-        self._desk = desk
+        self._slots = slots
         self._is_client_gone = is_client_gone
         self._deltas = model.stream(request.prompt, **settings, seed=self.seed)
-        self._started = desk.clock()
+        self._started = slots.clock()
         self._ended: float | None = None
         self._texts: list[list[str]] = [[] for _ in range(self.sampling.n)]
         self._tokens = [0] * self.sampling.n
@@ -143,7 +143,7 @@ class Writing:
 
     def start(self) -> None:
         """Count the seconds from here: the wait for a slot is not part of them."""
-        self._started = self._desk.clock()
+        self._started = self._slots.clock()
 
     def pieces(self) -> Iterator[str]:
         """Yield the text as it is written, in non-empty pieces; those of several samples interleaved."""
@@ -172,7 +172,7 @@ class Writing:
     @property
     def outcome(self) -> Outcome:
         """How the writing ended, or how far it has come."""
-        ended = self._desk.clock() if self._ended is None else self._ended
+        ended = self._slots.clock() if self._ended is None else self._ended
         reason = self._interrupted if None in self._reasons else self.samples[-1].finish_reason
         return Outcome(self.seed, sum(self._tokens), reason, ended - self._started, self.unknown)
 
@@ -180,13 +180,13 @@ class Writing:
         """Stop generating and free the slot; further calls do nothing."""
         if self._ended is not None:
             return
-        self._ended = self._desk.clock()
+        self._ended = self._slots.clock()
         try:
             close = getattr(self._deltas, "close", None)
             if close is not None:
                 close()
         finally:
-            self._desk.release()
+            self._slots.release()
 
     def _noted(self, delta: Delta) -> str:
         """Note a delta, and return its text."""
@@ -198,11 +198,11 @@ class Writing:
         return text
 
     def _interruption(self) -> str | None:
-        if self._desk.closed:
+        if self._slots.closed:
             return "shutdown"
         if self._is_client_gone():
             return "disconnected"
-        if self._desk.clock() - self._started > self._desk.settings.deadline_seconds:
+        if self._slots.clock() - self._started > self._slots.settings.deadline_seconds:
             return "deadline"
         return None
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 CHECK_SECONDS = 0.25  # how often a waiting request looks whether its client has left, or the server shuts down
 
 
-class Slots:
+class SlotQueue:
     """`most` slots and a first-in, first-out queue of at most `queue_length` requests. Safe to use from any thread.
 
     A thread that waits does so inside a `while_waiting()` block.

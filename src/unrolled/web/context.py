@@ -1,4 +1,4 @@
-"""What the views share: the models by id, the limits, the desk and the history."""
+"""What the views share: the models by id, the limits, the slots and the history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unrolled.errors import UserError
 from unrolled.serving.loading import Loading, ModelLoading, ModelUnavailable
 from unrolled.serving.models import ModelFolder, NoSuchModel, served_models
 from unrolled.serving.request import WriteRequest
-from unrolled.serving.session import Busy, Desk, Writing
+from unrolled.serving.session import Busy, GenerationSlots, Writing
 from unrolled.serving.settings import WebSettings
 from unrolled.web.history.history import Entry, History
 from unrolled.web.pages.form_reading import FormProblems, read_fields
@@ -40,7 +40,7 @@ class AppContext:
         limits = (settings.models_at_once, settings.load_seconds, settings.requests_waiting_for_loads)
         self.models = served_models(models, Loading(not settings.public, *limits, waiting))
         self.settings = settings
-        self.desk = Desk(settings, while_waiting=waiting)
+        self.slots = GenerationSlots(settings, while_waiting=waiting)
         self.history = history
 
     @property
@@ -58,9 +58,9 @@ class AppContext:
         return read_fields(values, self.settings, list(self.models))
 
     def open(self, asked: WriteRequest) -> Writing:
-        """Load the model of a valid request and take a slot, which may wait in the queue; see `Desk.open`."""
+        """Load the model of a valid request and take a slot, which may mean waiting; see `GenerationSlots.open`."""
         is_gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return self.desk.open(self.models[asked.model_id].ready, asked, is_gone)
+        return self.slots.open(self.models[asked.model_id].ready, asked, is_gone)
 
     def refusal(self, error: UserError | Busy) -> tuple[dict[str, Any], int, dict[str, str]]:
         """Return how a request is refused: the answer as JSON holds it, the status, and headers."""
@@ -72,7 +72,7 @@ class AppContext:
         if isinstance(error, FormProblems):
             return body | {"fields": error.fields}, 400, {}
         if isinstance(error, ModelLoading):
-            return body, 503, {"Retry-After": str(self.desk.retry_after())}
+            return body, 503, {"Retry-After": str(self.slots.retry_after())}
         return body, 503 if isinstance(error, ModelUnavailable) else 400, {}
 
     def keep(self, writing: Writing, source: str) -> str | None:

@@ -24,7 +24,7 @@ from waitress.adjustments import Adjustments
 from unrolled.errors import UserError
 from unrolled.serving.models import double_names
 from unrolled.serving.opening import models_of
-from unrolled.serving.session import Desk
+from unrolled.serving.session import GenerationSlots
 from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
 from unrolled.web.app import create_app, open_history
 from unrolled.web.history.history import MOST_ENTRIES, History
@@ -111,11 +111,11 @@ class Server:
     def __init__(self, app: Flask, bound: socket.socket) -> None:
         context = app.extensions["unrolled"]
         self.url = address_url(bound)
-        self._desk: Desk = context.desk
+        self._slots: GenerationSlots = context.slots
         self._history: History | None = context.history
         self._leaving = threading.Lock()
         self._has_left = False
-        # The desk bounds the work, so a short queue of pages is no news.
+        # The slots bound the work, so a short queue of pages is no news.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         pool = ThreadPool(context.settings.generations_at_once + SPARE_THREADS)
         context.while_waiting = pool.waiting
@@ -124,16 +124,16 @@ class Server:
     def run(self, on_ready: Callable[[str], None] = LOG.info) -> None:
         """Call `on_ready` with the URL, then answer requests until stopped; running texts end at their next token."""
         tidy = contextlib.nullcontext() if self._history is None else self._history.kept_tidy()
-        with tidy, _signals_end(self._desk), contextlib.suppress(KeyboardInterrupt):
+        with tidy, _signals_end(self._slots), contextlib.suppress(KeyboardInterrupt):
             on_ready(self.url)
             self._waitress.run()
-        self._desk.close()
+        self._slots.close()
         self._waitress.task_dispatcher.shutdown()
         self._leave()
 
     def stop(self) -> None:
         """End `run`, from any thread; a second time does nothing."""
-        self._desk.close()
+        self._slots.close()
         with self._leaving:
             if not self._has_left:
                 self._waitress.trigger.pull_trigger(self._leave)
@@ -292,14 +292,14 @@ def _literal(bound: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _signals_end(desk: Desk) -> Iterator[None]:
+def _signals_end(slots: GenerationSlots) -> Iterator[None]:
     """Let SIGINT and SIGTERM end the loop and all running texts; other threads cannot set handlers, and need none."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: object) -> None:
-        desk.close()
+        slots.close()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
