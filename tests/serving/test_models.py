@@ -13,7 +13,7 @@ from unrolled.config import DataSettings, SamplingSettings, Settings
 from unrolled.errors import UserError
 from unrolled.sampling import Delta
 from unrolled.serving.models import Loading, ModelFolder, ModelUnavailable, double_names, served_models
-from unrolled.serving.request import WriteRequest
+from unrolled.serving.request import GenerationRequest
 from unrolled.serving.session import GenerationSlots
 from unrolled.serving.settings import WebSettings
 
@@ -113,12 +113,12 @@ def test_a_model_that_someone_writes_with_is_never_loaded_a_second_time():
 def test_a_text_on_its_way_holds_its_model():
     opened = []
     models = loadable("ab", opened, most=1)
-    writing = GenerationSlots(WebSettings()).open(models["a"].ready, WriteRequest("a", "On", {}, 3))
+    session = GenerationSlots(WebSettings()).open(models["a"].ready, GenerationRequest("a", "On", {}, 3))
     models["b"].ready()
     gc.collect()
     models["a"].ready()
     assert opened == ["a", "b"]
-    assert "".join(writing.pieces()) == "abcde"
+    assert "".join(session.deltas()) == "abcde"
 
 
 def test_models_that_were_loaded_at_the_start_stay():

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class WriteRequest:
+class GenerationRequest:
     """A valid request: `sampling` holds the settings that were given, by their names, without the seed."""
 
     model_id: str

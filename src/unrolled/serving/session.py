@@ -1,6 +1,6 @@
 """Texts being written for one visitor, and the slots that say how many visitors may be written for at once.
 
-A `Writing` owns one slot and one generator of the model. Whatever ends it (the last token, the deadline, a
+A `GenerationSession` owns one slot and one generator of the model. Whatever ends it (the last token, the deadline, a
 visitor who left, a server that shuts down, an error), `close` stops the generator and frees the slot, exactly once.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unrolled.sampling.sampler import resolve_seed, sample_seed
-from unrolled.serving.request import WriteRequest
+from unrolled.serving.request import GenerationRequest
 from unrolled.serving.settings import WebSettings
 from unrolled.serving.slots import SlotQueue
 from unrolled.text.unicode import well_formed
@@ -33,7 +33,7 @@ class Busy(Exception):
 
 
 @dataclass(frozen=True)
-class Written:
+class SampleResult:
     """One sample, as far as it came. `finish_reason`: stop, length, deadline, shutdown, disconnected or error."""
 
     text: str
@@ -44,7 +44,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the writing ended: the reason of the last sample, the tokens of all."""
+    """How the session ended: the reason of the last sample, the tokens of all."""
 
     seed: int
     tokens: int
@@ -75,9 +75,9 @@ class GenerationSlots:
     def open(
         self,
         load: Callable[[], TrainedModel],
-        request: WriteRequest,
+        request: GenerationRequest,
         is_client_gone: Callable[[], bool] = lambda: False,
-    ) -> Writing:
+    ) -> GenerationSession:
         """Load the model, validate the request with it, then take a slot; nothing is generated yet.
 
         The slot comes last, so that neither a slow load nor a request that is refused occupies one.
@@ -88,11 +88,11 @@ class GenerationSlots:
         """
         if self.closed:
             raise self._busy()
-        writing = Writing(self, load(), request, is_client_gone)
+        session = GenerationSession(self, load(), request, is_client_gone)
         if not self._queue.acquire(self.settings.queue_seconds, lambda: self.closed or is_client_gone()):
             raise self._busy()
-        writing.start()
-        return writing
+        session.start()
+        return session
 
     def retry_after(self) -> int:
         """Return the seconds after which a refused client may come back: random, and spread wider for a longer queue.
@@ -114,14 +114,18 @@ class GenerationSlots:
         return Busy(self.retry_after())
 
 
-class Writing:
-    """Texts on their way: iterate over `pieces`, then read `outcome` and `samples`; `close` at any time.
+class GenerationSession:
+    """Texts on their way: iterate over `deltas`, then read `outcome` and `samples`; `close` at any time.
 
     `GenerationSlots` makes one without a slot, which checks the request, and calls `start` once a slot is held.
     """
 
     def __init__(
-        self, slots: GenerationSlots, model: TrainedModel, request: WriteRequest, is_client_gone: Callable[[], bool]
+        self,
+        slots: GenerationSlots,
+        model: TrainedModel,
+        request: GenerationRequest,
+        is_client_gone: Callable[[], bool],
     ) -> None:
         self._model = model  # a server lets go of models that nobody holds
         own = model.sampling({})
@@ -145,8 +149,8 @@ class Writing:
         """Count the seconds from here: the wait for a slot is not part of them."""
         self._started = self._slots.clock()
 
-    def pieces(self) -> Iterator[str]:
-        """Yield the text as it is written, in non-empty pieces; those of several samples interleaved."""
+    def deltas(self) -> Iterator[str]:
+        """Yield the text as it is written, in non-empty deltas, those of several samples interleaved."""
         try:
             for delta in self._deltas:
                 if text := self._noted(delta):
@@ -162,16 +166,16 @@ class Writing:
             self.close()
 
     @property
-    def samples(self) -> list[Written]:
+    def samples(self) -> list[SampleResult]:
         """Every sample, or how far it has come."""
         return [
-            Written("".join(text), reason or self._interrupted, tokens, sample_seed(self.seed, number))
+            SampleResult("".join(text), reason or self._interrupted, tokens, sample_seed(self.seed, number))
             for number, (text, reason, tokens) in enumerate(zip(self._texts, self._reasons, self._tokens, strict=True))
         ]
 
     @property
     def outcome(self) -> Outcome:
-        """How the writing ended, or how far it has come."""
+        """How the session ended, or how far it has come."""
         ended = self._slots.clock() if self._ended is None else self._ended
         reason = self._interrupted if None in self._reasons else self.samples[-1].finish_reason
         return Outcome(self.seed, sum(self._tokens), reason, ended - self._started, self.unknown)
@@ -207,6 +211,6 @@ class Writing:
         return None
 
 
-def _own_length(length: int, request: WriteRequest, settings: WebSettings) -> int:
+def _own_length(length: int, request: GenerationRequest, settings: WebSettings) -> int:
     """Return the model's own `max_tokens`, as far as this server lets one request go."""
     return min(length, settings.max_tokens, settings.max_tokens_together // request.sampling.get("n", 1))

@@ -16,7 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from unrolled.errors import UserError
 from unrolled.serving.models import ModelFolder
-from unrolled.serving.session import Writing
+from unrolled.serving.session import GenerationSession
 from unrolled.serving.settings import WebSettings
 from unrolled.version import __version__
 from unrolled.web.api import routes as api_routes
@@ -100,14 +100,14 @@ def write() -> str | tuple[str, int, dict[str, str]]:
     if preset is not None:
         return _page(typed | preset)
     try:
-        writing = context.open(context.read(values))
-        text = "".join(writing.pieces())
+        session = context.open(context.read(values))
+        text = "".join(session.deltas())
     except REFUSALS as error:
         body, status, headers = context.refusal(error)
         problems = body.get("fields")
         return _page(typed, problems=problems, message=None if problems else body["error"]), status, headers
-    facts = answer_facts(writing, context.settings, context.keep(writing, "page"))
-    return _page(typed | {"prompt": writing.prompt}, answer=Answer(writing.prompt, text, facts))
+    facts = answer_facts(session, context.settings, context.keep(session, "page"))
+    return _page(typed | {"prompt": session.prompt}, answer=Answer(session.prompt, text, facts))
 
 
 @routes.post("/stream")
@@ -116,14 +116,14 @@ def stream() -> Response | tuple[Response, int, dict[str, str]]:
     context = app_context()
     try:
         values = json_fields(request.get_data()) if request.is_json else answers.form_values()
-        writing = context.open(context.read(values))
+        session = context.open(context.read(values))
     except REFUSALS as error:
         body, status, headers = context.refusal(error)
         return jsonify(body), status, headers
-    response = Response(_lines(writing, context), mimetype="application/x-ndjson")
+    response = Response(_lines(session, context), mimetype="application/x-ndjson")
     response.headers["X-Accel-Buffering"] = "no"  # nginx passes each line on at once
-    response.headers["X-Unrolled-Seed"] = str(writing.seed)
-    response.call_on_close(writing.close)
+    response.headers["X-Unrolled-Seed"] = str(session.seed)
+    response.call_on_close(session.close)
     return response
 
 
@@ -133,14 +133,14 @@ def health() -> Response:
     return jsonify(status="ok")
 
 
-def _lines(writing: Writing, context: AppContext) -> Iterator[str]:
-    pieces = writing.pieces()
+def _lines(session: GenerationSession, context: AppContext) -> Iterator[str]:
+    deltas = session.deltas()
     try:
-        for piece in pieces:
-            yield _line({"text": piece})
+        for text in deltas:
+            yield _line({"text": text})
     except GeneratorExit:  # the reader left
-        pieces.close()
-        context.keep(writing, "page")
+        deltas.close()
+        context.keep(session, "page")
         raise
     except UserError as error:
         yield _line({"error": str(error)})
@@ -148,7 +148,7 @@ def _lines(writing: Writing, context: AppContext) -> Iterator[str]:
         LOG.exception("generation failed")
         yield _line({"error": BROKEN})
     else:
-        yield _line(answer_facts(writing, context.settings, context.keep(writing, "page")))
+        yield _line(answer_facts(session, context.settings, context.keep(session, "page")))
 
 
 def _line(value: dict[str, object]) -> str:

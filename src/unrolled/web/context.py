@@ -12,8 +12,8 @@ from flask import current_app, request
 from unrolled.errors import UserError
 from unrolled.serving.loading import Loading, ModelLoading, ModelUnavailable
 from unrolled.serving.models import ModelFolder, NoSuchModel, served_models
-from unrolled.serving.request import WriteRequest
-from unrolled.serving.session import Busy, GenerationSlots, Writing
+from unrolled.serving.request import GenerationRequest
+from unrolled.serving.session import Busy, GenerationSession, GenerationSlots
 from unrolled.serving.settings import WebSettings
 from unrolled.web.history.history import Entry, History
 from unrolled.web.pages.form_reading import FormProblems, read_fields
@@ -53,11 +53,11 @@ class AppContext:
         """The history, where visitors may read it."""
         return None if self.settings.history == "hidden" else self.history
 
-    def read(self, values: dict[str, list[object]]) -> WriteRequest:
+    def read(self, values: dict[str, list[object]]) -> GenerationRequest:
         """Validate submitted fields; see `read_fields`."""
         return read_fields(values, self.settings, list(self.models))
 
-    def open(self, asked: WriteRequest) -> Writing:
+    def open(self, asked: GenerationRequest) -> GenerationSession:
         """Load the model of a valid request and take a slot, which may mean waiting; see `GenerationSlots.open`."""
         is_gone = request.environ.get("waitress.client_disconnected", lambda: False)
         return self.slots.open(self.models[asked.model_id].ready, asked, is_gone)
@@ -75,17 +75,17 @@ class AppContext:
             return body, 503, {"Retry-After": str(self.slots.retry_after())}
         return body, 503 if isinstance(error, ModelUnavailable) else 400, {}
 
-    def keep(self, writing: Writing, source: str) -> str | None:
+    def keep(self, session: GenerationSession, source: str) -> str | None:
         """Add what was written to the history; return a sentence for the reader where that failed."""
         if self.history is None:
             return None
-        settings = writing.sampling.model_dump(mode="json", exclude={"n", "seed"})
-        facts = (time.time(), source, writing.model_id, writing.prompt)
-        seconds = round(writing.outcome.seconds, 3)
+        settings = session.sampling.model_dump(mode="json", exclude={"n", "seed"})
+        facts = (time.time(), source, session.model_id, session.prompt)
+        seconds = round(session.outcome.seconds, 3)
         return self.history.keep(
             [
                 Entry(*facts, sample.text, sample.finish_reason, sample.tokens, seconds, sample.seed, settings)
-                for sample in writing.samples
+                for sample in session.samples
             ]
         )
 

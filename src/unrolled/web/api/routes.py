@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from unrolled.config import validation_problems
 from unrolled.errors import UserError
 from unrolled.serving.models import NoSuchModel, ServedModel
-from unrolled.serving.request import WriteRequest
-from unrolled.serving.session import Writing
+from unrolled.serving.request import GenerationRequest
+from unrolled.serving.session import GenerationSession
 from unrolled.serving.settings import WebSettings
 from unrolled.strict_json import lenient_number, parse_json
 from unrolled.text.unicode import well_formed
@@ -41,13 +41,13 @@ def generate() -> Response | tuple[Response, int, dict[str, str]]:
         abort(415, "Send the request as JSON, with the header Content-Type: application/json.")
     try:
         asked = read_request(request.get_data(), context.settings, list(context.models))
-        writing = context.open(asked)
-        for _ in writing.pieces():
+        session = context.open(asked)
+        for _ in session.deltas():
             pass
     except REFUSALS as error:
         body, status, headers = context.refusal(error)
         return jsonify(body), status, headers
-    return jsonify(_answer(writing, context.keep(writing, "api"), context.settings))
+    return jsonify(_answer(session, context.keep(session, "api"), context.settings))
 
 
 @routes.get("/api/models")
@@ -64,7 +64,7 @@ def openapi() -> Response:
     return jsonify(openapi_document(app_context().settings, request.script_root))
 
 
-def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> WriteRequest:
+def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> GenerationRequest:
     """Read the body of a request.
 
     Args:
@@ -89,7 +89,7 @@ def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> Wr
     if model_id not in model_ids:
         raise NoSuchModel(model_id, model_ids)
     given = asked.model_dump(exclude_unset=True, exclude={"model", "prompt", "seed"})
-    return WriteRequest(model_id, well_formed(asked.prompt), given, asked.seed)
+    return GenerationRequest(model_id, well_formed(asked.prompt), given, asked.seed)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -111,15 +111,15 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _answer(writing: Writing, notice: str | None, settings: WebSettings) -> dict[str, Any]:
-    note = " ".join(filter(None, (ending_note(writing.outcome.finish_reason, settings), notice)))
+def _answer(session: GenerationSession, notice: str | None, settings: WebSettings) -> dict[str, Any]:
+    note = " ".join(filter(None, (ending_note(session.outcome.finish_reason, settings), notice)))
     return GenerateAnswer(
-        seed=writing.seed,
-        samples=[SampleAnswer(**vars(sample)) for sample in writing.samples],
-        prompt=writing.prompt,
-        unknown=list(writing.unknown),
-        model=writing.model_id,
-        warnings=list(writing.warnings),
+        seed=session.seed,
+        samples=[SampleAnswer(**vars(sample)) for sample in session.samples],
+        prompt=session.prompt,
+        unknown=list(session.unknown),
+        model=session.model_id,
+        warnings=list(session.warnings),
         note=note or None,
     ).model_dump(mode="json")
 

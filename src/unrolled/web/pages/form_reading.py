@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from unrolled.errors import UserError
-from unrolled.serving.request import WriteRequest
+from unrolled.serving.request import GenerationRequest
 from unrolled.serving.settings import WebSettings
 from unrolled.strict_json import parse_json
 from unrolled.text.unicode import well_formed
@@ -42,7 +42,7 @@ class NumberText(str):
 
 def read_fields(
     values: Mapping[str, Sequence[object]], settings: WebSettings, model_ids: Sequence[str]
-) -> WriteRequest:
+) -> GenerationRequest:
     """Read a submitted form; an absent or empty field leaves the model's own setting.
 
     Args:
@@ -66,7 +66,8 @@ def read_fields(
     if problems:
         raise FormProblems(problems)
     seed = sampling.pop("seed")
-    return WriteRequest(model_id, prompt, {name: value for name, value in sampling.items() if value is not None}, seed)
+    given = {name: value for name, value in sampling.items() if value is not None}
+    return GenerationRequest(model_id, prompt, given, seed)
 
 
 def read_number(value: object, field: NumberField) -> float | int | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.serving.models import ServedModel
-from unrolled.serving.session import Writing
+from unrolled.serving.session import GenerationSession
 from unrolled.serving.settings import WebSettings
 from unrolled.text.unicode import well_formed
 from unrolled.web.pages.form_fields import plain_number, shown_values, units_of, wording
@@ -75,9 +75,9 @@ def device_name(device: str) -> str:
     return str(device).upper()
 
 
-def answer_facts(writing: Writing, settings: WebSettings, notice: str | None = None) -> dict[str, Any]:
+def answer_facts(session: GenerationSession, settings: WebSettings, notice: str | None = None) -> dict[str, Any]:
     """Return how a text was made and how it ended: the last object of a stream, and the facts under a text."""
-    outcome = writing.outcome
+    outcome = session.outcome
     speed = outcome.tokens / outcome.seconds if outcome.seconds > 0 else None
     return {
         "seed": outcome.seed,
@@ -86,11 +86,11 @@ def answer_facts(writing: Writing, settings: WebSettings, notice: str | None = N
         "seconds": round(outcome.seconds, 3),
         "tokens_per_second": None if speed is None else round(speed, 1),
         "unknown": [readable(piece) for piece in outcome.unknown],
-        "units": units_of(writing.kind),
+        "units": units_of(session.kind),
         "note": " ".join(filter(None, (ending_note(outcome.finish_reason, settings), notice))) or None,
-        "model": writing.model_id,
-        "warnings": list(writing.warnings),
-        "decoding": wording(writing.sampling, settings),
+        "model": session.model_id,
+        "warnings": list(session.warnings),
+        "decoding": wording(session.sampling, settings),
     }
 
 
