@@ -35,7 +35,7 @@ class ModelLoading(ModelUnavailable):
 class Unloadable(Protocol):
     """A model that can be loaded again."""
 
-    def let_go(self) -> None:
+    def unload(self) -> None:
         """Forget the model."""
 
 
@@ -58,11 +58,11 @@ class Load(threading.Thread):
                 self.error = error
 
 
-class Loading:
+class ModelLoader:
     """How a server loads models: it holds `most`, and tells visitors or only the log why a load failed.
 
     Args:
-        says_why: whether a visitor is told what is wrong with a model.
+        explains_failures: whether a visitor is told what is wrong with a model.
         most: the models loaded on demand that are held, and the loads at one moment.
         seconds: how long a request waits for a load.
         most_waiting: how many requests wait for loads at once; further ones are refused at once.
@@ -71,17 +71,17 @@ class Loading:
 
     def __init__(
         self,
-        says_why: bool = True,
+        explains_failures: bool = True,
         most: int = MOST_LOADED,
         seconds: float = LOAD_SECONDS,
         most_waiting: int = MOST_WAITING,
         while_waiting: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
-        self.says_why = says_why
+        self.explains_failures = explains_failures
         self._most, self._seconds, self._while_waiting = most, seconds, while_waiting
         self._turns = threading.BoundedSemaphore(most)
         self._waits = threading.BoundedSemaphore(most_waiting)
-        self._latest: list[Unloadable] = []  # the last one was asked for last
+        self._recent: list[Unloadable] = []  # the last one was asked for last
         self._order = threading.Lock()
 
     def start(self, name: str, load: Callable[[], TrainedModel]) -> Load:
@@ -110,10 +110,10 @@ class Loading:
             raise ModelUnavailable(str(load.error)) from load.error
         return load.model
 
-    def asked_for(self, served: Unloadable) -> None:
+    def touch(self, served: Unloadable) -> None:
         """Take note that a model was asked for, and let go of the one that was not for longest."""
         with self._order:
-            self._latest = [*(other for other in self._latest if other is not served), served]
-            for oldest in self._latest[: -self._most]:
-                oldest.let_go()
-            self._latest = self._latest[-self._most :]
+            self._recent = [*(other for other in self._recent if other is not served), served]
+            for oldest in self._recent[: -self._most]:
+                oldest.unload()
+            self._recent = self._recent[-self._most :]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from unrolled.config import SamplingSettings, Settings
 from unrolled.errors import UserError
-from unrolled.serving.loading import Load, Loading, ModelUnavailable
+from unrolled.serving.loading import Load, ModelLoader, ModelUnavailable
 from unrolled.text.unicode import well_formed
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ModelFolder:
 
 
 @dataclass(frozen=True)
-class Known:
+class ModelMetadata:
     """What stays known of a model that is let go of."""
 
     settings: Any
@@ -74,15 +74,15 @@ class Known:
 class ServedModel:
     """A model in the picker: `id`, the `name` to show, its `own_name`; `ready` gives the model itself, loaded once."""
 
-    def __init__(self, identity: str, name: str, origin: TrainedModel | ModelFolder, loading: Loading) -> None:
+    def __init__(self, identity: str, name: str, origin: TrainedModel | ModelFolder, loader: ModelLoader) -> None:
         self.id, self.name, self.own_name = identity, name, well_formed(origin.name)
-        self._origin, self._loading = origin, loading
+        self._origin, self._loader = origin, loader
         self._lock = threading.Lock()  # held for moments only, never while the model is loaded
         self._load: Load | None = None  # in progress
         self._model = origin.model if isinstance(origin, ModelFolder) else origin
         self._stays = self._model is not None
-        self._elsewhere: weakref.ref[TrainedModel] | None = None  # the model that was let go of, if someone holds it
-        self._known: Any = self._origin if self._model is None else self._model
+        self._weak: weakref.ref[TrainedModel] | None = None  # the model that was let go of, if someone holds it
+        self._metadata: Any = self._origin if self._model is None else self._model
         self._kind = None if self._model is None else self._model.tokenizer.kind
         self._info = None if self._model is None else self._model.info()
 
@@ -99,7 +99,7 @@ class ServedModel:
     @property
     def settings(self) -> Any:
         """The model's settings, or None where it is not loaded and they could not be read beforehand."""
-        return self._known.settings
+        return self._metadata.settings
 
     @property
     def sampling(self) -> SamplingSettings:
@@ -116,7 +116,7 @@ class ServedModel:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user of the model should know, such as a vocabulary that is a placeholder."""
-        return tuple(well_formed(text) for text in getattr(self._known, "warnings", ()))
+        return tuple(well_formed(text) for text in getattr(self._metadata, "warnings", ()))
 
     def ready(self) -> TrainedModel:
         """Return the model; where it is not loaded, load it in a thread of its own and wait for that, but not for long.
@@ -129,31 +129,31 @@ class ServedModel:
         if model is None:
             model = self._awaited()
         if not self._stays:
-            self._loading.asked_for(self)
+            self._loader.touch(self)
         return model
 
-    def let_go(self) -> None:
+    def unload(self) -> None:
         """Forget the model, but neither what is known of it nor, while someone writes with it, where it is."""
         if self._model is not None:
-            self._elsewhere, self._model = weakref.ref(self._model), None
+            self._weak, self._model = weakref.ref(self._model), None
 
     def _awaited(self) -> TrainedModel:
         """Return the model where someone holds it, or what the load in progress gives, which is started if need be."""
         with self._lock:
-            model = self._still_here()
+            model = self._held()
             if model is not None:
                 self._model = model
                 return model
             if self._load is None:
-                self._load = self._loading.start(self.name, self._load_now)
+                self._load = self._loader.start(self.name, self._load_now)
             load = self._load
-        return self._loading.wait_for(load)
+        return self._loader.wait_for(load)
 
-    def _still_here(self) -> TrainedModel | None:
+    def _held(self) -> TrainedModel | None:
         """Return the model where another thread has loaded it, or where someone still writes with it."""
         model = self._model  # read once: it may be let go of at any time
-        if model is None and self._elsewhere is not None:
-            model = self._elsewhere()
+        if model is None and self._weak is not None:
+            model = self._weak()
         return model
 
     def _load_now(self) -> TrainedModel:
@@ -164,14 +164,17 @@ class ServedModel:
         finally:
             with self._lock:
                 self._load, self._model = None, model  # last: who sees it sees the rest
-        self._loading.asked_for(self)  # by requests that may have given up: it counts as one that can make room
+        self._loader.touch(self)  # by requests that may have given up: it counts as one that can make room
         return model
 
     def _loaded_now(self) -> TrainedModel:
         """Load the model, take note of what is known of it, and log the warnings that are new."""
         known_before = {*self.warnings, *self.info.get("notes", ())}
         model, self._info = self._opened()
-        self._kind, self._known = model.tokenizer.kind, Known(model.settings, tuple(getattr(model, "warnings", ())))
+        self._kind, self._metadata = (
+            model.tokenizer.kind,
+            ModelMetadata(model.settings, tuple(getattr(model, "warnings", ()))),
+        )
         for text in (*self.warnings, *self.info.get("notes", ())):
             if text not in known_before:
                 LOG.warning("%s: %s", self.name, text)
@@ -183,7 +186,7 @@ class ServedModel:
             return model, model.info()
         except UserError as error:
             LOG.warning("the model %s cannot be loaded: %s", self.name, error)
-            if self._loading.says_why:
+            if self._loader.explains_failures:
                 raise ModelUnavailable(f"The model {self.name} cannot be used. {error}") from error
             raise ModelUnavailable(f"The model {self.name} cannot be used at the moment.") from error
         except Exception as error:
@@ -192,15 +195,15 @@ class ServedModel:
 
 
 def served_models(
-    origins: Sequence[TrainedModel | ModelFolder], loading: Loading | None = None
+    origins: Sequence[TrainedModel | ModelFolder], loader: ModelLoader | None = None
 ) -> dict[str, ServedModel]:
     """Return the models by their ids, in the order given; the first is the default."""
-    loading = Loading() if loading is None else loading
+    loader = ModelLoader() if loader is None else loader
     names = _names(origins)
     served: dict[str, ServedModel] = {}
     for origin, name in zip(origins, names, strict=True):
         identity = _free_id(name, served)
-        served[identity] = ServedModel(identity, name, origin, loading)
+        served[identity] = ServedModel(identity, name, origin, loader)
     return served
 
 

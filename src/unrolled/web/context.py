@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask import current_app, request
 
 from unrolled.errors import UserError
-from unrolled.serving.loading import Loading, ModelLoading, ModelUnavailable
+from unrolled.serving.loading import ModelLoader, ModelLoading, ModelUnavailable
 from unrolled.serving.models import ModelFolder, NoSuchModel, served_models
 from unrolled.serving.request import GenerationRequest
 from unrolled.serving.session import Busy, GenerationSession, GenerationSlots
@@ -38,7 +38,7 @@ class AppContext:
             return self.while_waiting()
 
         limits = (settings.models_at_once, settings.load_seconds, settings.requests_waiting_for_loads)
-        self.models = served_models(models, Loading(not settings.public, *limits, waiting))
+        self.models = served_models(models, ModelLoader(not settings.public, *limits, waiting))
         self.settings = settings
         self.slots = GenerationSlots(settings, while_waiting=waiting)
         self.history = history
