@@ -46,13 +46,13 @@ def command(runs: tuple[str, ...], host: str, port: int, **options: Any) -> None
     relative, so a proxy that takes its path off needs no --prefix.
     """
     from unrolled.cli.printing import remark
-    from unrolled.web import read_settings, serve_models
+    from unrolled.web import serve_models, settings_from_options
 
     serve_models(
         runs,
         host,
         port,
-        settings=read_settings(**options),
+        settings=settings_from_options(**options),
         on_ready=lambda url: remark(f"Open {url} in a browser; Ctrl-C stops."),
         on_note=remark,
         on_warning=lambda text: remark(f"Warning: {text}"),

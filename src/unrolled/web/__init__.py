@@ -8,7 +8,7 @@ facts into words, `server` binds and serves. Nothing here prints.
 
 from unrolled.serving.settings import WebSettings
 from unrolled.web.app import create_app
-from unrolled.web.options import read_settings
+from unrolled.web.options import settings_from_options
 from unrolled.web.server import serve, serve_models
 
-__all__ = ["WebSettings", "create_app", "read_settings", "serve", "serve_models"]
+__all__ = ["WebSettings", "create_app", "serve", "serve_models", "settings_from_options"]

@@ -13,7 +13,7 @@ from unrolled.web.security.prefix import read_prefix
 LONGEST_DAYS = 36_500
 
 
-def read_settings(
+def settings_from_options(
     *,
     prefix: str = "",
     behind_proxy: bool = False,
