@@ -196,7 +196,7 @@ def test_stop_texts_are_kept_by_the_form_and_by_going_on(client):
     assert re.search(r'<textarea name="stop" hidden>\s*The end\s*\\n\\n</textarea>', page)
 
 
-def test_a_preset_fills_the_fields_and_keeps_the_prompt_without_writing(client, model):
+def test_a_sampling_style_fills_the_fields_and_keeps_the_prompt_without_writing(client, model):
     response = client.post("/", data={"preset": "wild", "prompt": "Mine", "max_tokens": "77", "temperature": "bad"})
     page = response.get_data(as_text=True)
     assert response.status_code == 200

@@ -142,7 +142,7 @@ def test_a_bad_number_is_explained_at_its_field_and_forgotten_once_right(served,
     assert page.is_hidden("#message")
 
 
-def test_presets_and_the_model_picker_change_what_is_shown(served, open_page):
+def test_sampling_styles_and_the_model_picker_change_what_is_shown(served, open_page):
     page = open_page(served(create_app([FakeModel(), FakeModel("Second", script="xyz")])).url)
     page.click("text=Wild")
     assert page.input_value("#temperature") == "1.1"

@@ -171,10 +171,8 @@ class ServedModel:
         """Load the model, take note of what is known of it, and log the warnings that are new."""
         known_before = {*self.warnings, *self.info.get("notes", ())}
         model, self._info = self._opened()
-        self._kind, self._metadata = (
-            model.tokenizer.kind,
-            ModelMetadata(model.settings, tuple(getattr(model, "warnings", ()))),
-        )
+        self._kind = model.tokenizer.kind
+        self._metadata = ModelMetadata(model.settings, tuple(getattr(model, "warnings", ())))
         for text in (*self.warnings, *self.info.get("notes", ())):
             if text not in known_before:
                 LOG.warning("%s: %s", self.name, text)

@@ -23,7 +23,15 @@ from unrolled.web.api import routes as api_routes
 from unrolled.web.context import BROKEN, REFUSALS, AppContext, app_context
 from unrolled.web.history import pages as history_pages
 from unrolled.web.history.history import History, default_history_file
-from unrolled.web.pages.form_fields import OWN, PRESETS, STOP, UNKNOWN, number_fields, plain_number, shown_values
+from unrolled.web.pages.form_fields import (
+    OWN,
+    SAMPLING_STYLES,
+    STOP,
+    UNKNOWN,
+    number_fields,
+    plain_number,
+    shown_values,
+)
 from unrolled.web.pages.form_reading import json_fields
 from unrolled.web.pages.view import Answer, answer_facts, continuation_of, model_card
 from unrolled.web.security import answers
@@ -96,9 +104,9 @@ def write() -> str | tuple[str, int, dict[str, str]]:
     """Answer the plain form: the whole text on a new page."""
     context, values = app_context(), answers.form_values()
     typed = {name: sent[0] for name, sent in values.items() if isinstance(sent[0], str)}
-    preset = _preset(values.get("preset"), typed.get("model"))
-    if preset is not None:
-        return _page(typed | preset)
+    style = _style_values(values.get("preset"), typed.get("model"))
+    if style is not None:
+        return _page(typed | style)
     try:
         session = context.open(context.read(values))
         text = "".join(session.deltas())
@@ -155,12 +163,12 @@ def _line(value: dict[str, object]) -> str:
     return json.dumps(value) + "\n"
 
 
-def _preset(sent: list[object] | None, model_id: str | None) -> dict[str, str] | None:
-    """Return what the fields hold after a preset's button was pressed, or None where none was."""
+def _style_values(sent: list[object] | None, model_id: str | None) -> dict[str, str] | None:
+    """Return what the fields hold after the button of a sampling style was pressed, or None where none was."""
     context = app_context()
     if sent == [OWN] and model_id in (None, "", *context.models):
         return shown_values(context.models[model_id or context.default_id].sampling, context.settings)
-    chosen = next((preset for preset in PRESETS if sent == [preset.name]), None)
+    chosen = next((style for style in SAMPLING_STYLES if sent == [style.name]), None)
     return None if chosen is None else {name: plain_number(value) for name, value in chosen.values.items()}
 
 
@@ -184,7 +192,7 @@ def _page(
         stop=STOP,
         choice=UNKNOWN,
         typed={"seed": ""} | chosen.values | typed,
-        presets=PRESETS,
+        styles=SAMPLING_STYLES,
         settings=context.settings,
         problems={} if problems is None else problems,
         message=message,

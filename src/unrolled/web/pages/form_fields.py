@@ -53,7 +53,7 @@ class LinesField:
 
 
 @dataclass(frozen=True)
-class Preset:
+class SamplingStyle:
     """Decoding settings under a name, set by one button; fields that it does not name keep what they hold."""
 
     name: str
@@ -62,19 +62,19 @@ class Preset:
 
 
 NOT_ON_THE_PAGE = ("n",)  # settings without a field: the page shows one sample
-OWN = "own"  # the preset that is each model's own settings
-PRESETS = (
-    Preset(
+OWN = "own"  # the style that is each model's own settings
+SAMPLING_STYLES = (
+    SamplingStyle(
         "safe",
         "stays close to what it knows best",
         {"temperature": 0.5, "top_k": 20, "top_p": 0.95, "min_p": 0, "typical_p": 1, "repetition_penalty": 1},
     ),
-    Preset(
+    SamplingStyle(
         "balanced",
         "sense and surprise in equal parts",
         {"temperature": 0.8, "top_k": 40, "top_p": 1, "min_p": 0, "typical_p": 1, "repetition_penalty": 1},
     ),
-    Preset(
+    SamplingStyle(
         "wild",
         "takes the unlikely turnings",
         {"temperature": 1.1, "top_k": 0, "top_p": 1, "min_p": 0.02, "typical_p": 1, "repetition_penalty": 1},

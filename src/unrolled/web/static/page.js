@@ -7,7 +7,7 @@
   const prompt = find("prompt");
   const story = find("story");
   const inputs = [...document.querySelectorAll(".field input, .field textarea, .field select")];
-  const presets = [...document.querySelectorAll(".presets button")];
+  const styleButtons = [...document.querySelectorAll(".styles button")];
   const longest = Number(form.dataset.longest);
   let running = null; // the AbortController of the text being written
   let following = false; // the window scrolls along, until the reader scrolls away
@@ -248,7 +248,7 @@
 
   const valuesBehind = (button) => (button.value === "own" ? valuesOf(chosen) : JSON.parse(button.dataset.values));
 
-  for (const button of presets) {
+  for (const button of styleButtons) {
     button.type = "button";
     button.addEventListener("click", () => {
       for (const [name, value] of Object.entries(valuesBehind(button))) find(name).value = String(value);
@@ -257,7 +257,7 @@
   }
 
   function press() {
-    for (const button of presets) {
+    for (const button of styleButtons) {
       const same = Object.entries(valuesBehind(button)).every(([name, value]) => equal(find(name).value.trim(), String(value)));
       button.setAttribute("aria-pressed", String(same));
     }
