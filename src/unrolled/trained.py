@@ -28,10 +28,8 @@ from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
 from unrolled.runs import RunConfig, RunFolder, check_metrics, read_weights
 from unrolled.sampling import Delta, Generation, generate, stream
-from unrolled.shipped import shipped_model_folder
+from unrolled.shipped import BUNDLED_STORIES, run_directory
 from unrolled.text import Tokenizer
-
-SHIPPED = "builtin:stories"
 
 
 @dataclass(frozen=True)
@@ -243,11 +241,11 @@ class TrainedModel:
         }
 
 
-def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float32") -> TrainedModel:
+def load(run: str | Path = BUNDLED_STORIES, device: str = "auto", decoding: str = "float32") -> TrainedModel:
     """Open a run for use.
 
     Args:
-        run: a run directory, or `builtin:stories` for the model that comes with the package, or a folder that holds
+        run: a run directory, or `builtin:stories` for the bundled model, or a folder that holds
             only a checkpoint from elsewhere (see `unrolled.importers`).
         device: auto, cpu, cuda, cuda:N or mps, for scoring and evaluating.
         decoding: float32, or bfloat16 to write faster with rounded weights; the text of a seed is then another one.
@@ -257,7 +255,7 @@ def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float
         ValueError: an unknown precision for decoding.
         UserError: there is no run, or one of its files is missing, damaged or from another run.
     """
-    path = shipped_model_folder() if str(run) == SHIPPED else Path(run)
+    path = run_directory(run)
     model = _load_foreign(path, device) if holds_only_foreign_files(path) else _load_run(RunFolder(path), device)
     model.decoding, model._decoding_warnings = precision_for(model.network, decoding)
     return model

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unrolled.serving.models import ModelFolder
-from unrolled.shipped import shipped_model_folder
+from unrolled.shipped import BUNDLED_STORIES, run_directory
 
 if TYPE_CHECKING:
     from unrolled.trained import TrainedModel
 
 LOG = logging.getLogger("unrolled.web")
-SHIPPED = "builtin:stories"
 
 
 def models_of(
@@ -31,7 +30,7 @@ def models_of(
     Raises:
         UserError: a folder that is loaded now cannot be, or one that is loaded later holds no model.
     """
-    folders = _without_repeats(run_folders or [SHIPPED], on_warning)
+    folders = _without_repeats(run_folders or [BUNDLED_STORIES], on_warning)
     now = len(folders) if len(folders) <= at_start else 1
     return [model_folder(folder, number < now, decoding) for number, folder in enumerate(folders)]
 
@@ -56,7 +55,7 @@ def model_folder(folder: str | Path, is_loaded: bool, decoding: str = "float32")
     from unrolled.importers import holds_only_foreign_files
     from unrolled.runs import RunFolder
 
-    path = shipped_model_folder() if str(folder) == SHIPPED else Path(folder)
+    path = run_directory(folder)
     opened = partial(open_model, folder, decoding)
     if is_loaded:
         return ModelFolder(path, opened, model=opened())
