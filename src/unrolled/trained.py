@@ -91,6 +91,13 @@ class TrainedModel:
         """What everyone who uses the model should know, e.g. that its vocabulary is a placeholder."""
         return (*self.config.warnings, *self._decoding_warnings)
 
+    @property
+    def decoding_note(self) -> str | None:
+        """A sentence for users of a model that generates with rounded weights; None for float32."""
+        if self.decoding == "float32":
+            return None
+        return f"Decoding with {self.decoding} weights, which are rounded; a seed gives another text."
+
     @cached_property
     def decoder(self) -> Decoder:
         """The model as it is used to write, one token at a time."""

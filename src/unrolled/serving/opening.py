@@ -6,13 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unrolled.serving.models import ModelFolder
 from unrolled.shipped import BUNDLED_STORIES, run_directory
-
-if TYPE_CHECKING:
-    from unrolled.trained import TrainedModel
 
 LOG = logging.getLogger("unrolled.web")
 
@@ -35,17 +31,6 @@ def models_of(
     return [model_folder(folder, number < now, decoding) for number, folder in enumerate(folders)]
 
 
-def open_model(folder: str | Path, decoding: str = "float32") -> TrainedModel:
-    """Load a model for writing, ready for its first text.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    from unrolled.trained import load  # brings PyTorch
-
-    return load(folder, device="cpu", decoding=decoding)
-
-
 def model_folder(folder: str | Path, is_loaded: bool, decoding: str = "float32") -> ModelFolder:
     """Return a model that is loaded now or later; what it was trained with is read in any case, where it says so.
 
@@ -54,15 +39,16 @@ def model_folder(folder: str | Path, is_loaded: bool, decoding: str = "float32")
     """
     from unrolled.importers import holds_only_foreign_files
     from unrolled.runs import RunFolder
+    from unrolled.trained import load
 
     path = run_directory(folder)
-    opened = partial(open_model, folder, decoding)
+    load_it = partial(load, folder, device="cpu", decoding=decoding)
     if is_loaded:
-        return ModelFolder(path, opened, model=opened())
+        return ModelFolder(path, load_it, model=load_it())
     if holds_only_foreign_files(path):
-        return ModelFolder(path, opened)
+        return ModelFolder(path, load_it)
     config = RunFolder(path).read_config()
-    return ModelFolder(path, opened, config.settings, tuple(config.warnings))
+    return ModelFolder(path, load_it, config.settings, tuple(config.warnings))
 
 
 def _without_repeats(folders: Sequence[str | Path], on_warning: Callable[[str], None]) -> list[str | Path]:

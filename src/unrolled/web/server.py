@@ -78,9 +78,9 @@ def serve_models(
         ]
         for sentence in (*double_names(served), *warned):
             on_warning(sentence)
-        precision = models[0].model.decoding  # the first one is always loaded
-        if precision != "float32":
-            on_note(f"Decoding with {precision} weights, which are rounded; a seed gives another text.")
+        note = models[0].model.decoding_note  # the first one is always loaded
+        if note is not None:
+            on_note(note)
         if history is not None and history.trouble is None:
             days = f"for {settings.keep_days} days" if settings.keep_days else "for ever"
             most = f"the newest {MOST_ENTRIES:,} at most"
