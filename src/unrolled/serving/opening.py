@@ -13,7 +13,7 @@ from unrolled.shipped import BUNDLED_STORIES, run_directory
 LOG = logging.getLogger("unrolled.web")
 
 
-def models_of(
+def open_models(
     run_folders: Sequence[str | Path],
     at_start: int,
     on_warning: Callable[[str], None] = LOG.warning,

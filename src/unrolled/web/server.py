@@ -23,7 +23,7 @@ from waitress.adjustments import Adjustments
 
 from unrolled.errors import UserError
 from unrolled.serving.models import double_names
-from unrolled.serving.opening import models_of
+from unrolled.serving.opening import open_models
 from unrolled.serving.session import GenerationSlots
 from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
 from unrolled.web.app import create_app, open_history
@@ -68,7 +68,7 @@ def serve_models(
     with contextlib.closing(bind(host, port)) as bound:  # before the models: a taken port is found without them
         asked = WebSettings(history="auto") if settings is None else settings
         settings, history = _with_history(settings_for(bound, asked), asked.history == "auto", on_warning)
-        models = models_of(run_folders, settings.models_at_start, on_warning, settings.decoding)
+        models = open_models(run_folders, settings.models_at_start, on_warning, settings.decoding)
         app = create_app(models, settings, history)
         served = app.extensions["unrolled"].models
         warned = [
