@@ -118,7 +118,11 @@ class TrainedModel:
 
     def stream(self, prompt: str = "", **settings: Any) -> Iterator[Delta]:
         """Write on from a prompt, piece by piece; settings are checked before the first piece is asked for."""
-        return stream(self.decoder, self.tokenizer, prompt, self.sampling(settings))
+        return self.stream_with(prompt, self.sampling(settings))
+
+    def stream_with(self, prompt: str, settings: SamplingSettings) -> Iterator[Delta]:
+        """Do the same with settings that are complete and valid, as `sampling` returns them."""
+        return stream(self.decoder, self.tokenizer, prompt, settings)
 
     def score(self, text: str) -> Score:
         """Return the surprisal of every token of a text.

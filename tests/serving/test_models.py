@@ -71,7 +71,7 @@ def test_a_folder_is_loaded_once_however_many_ask_for_it():
 class Detached(FakeModel):
     """A model whose texts do not hold it."""
 
-    def stream(self, prompt="", **settings):
+    def stream_with(self, prompt, settings):
         return iter([Delta(0, "abcde", "length", 5)])
 
 

@@ -100,6 +100,16 @@ def test_a_refused_text_takes_no_place():
     slots.open(lambda: FakeModel(), asking())
 
 
+def test_the_settings_of_a_request_are_merged_and_validated_once(monkeypatch):
+    validated = []
+    model = FakeModel(sampling=SamplingSettings(top_k=7, seed=99))
+    monkeypatch.setattr(model, "sampling", lambda given: validated.append(given) or FakeModel.sampling(model, given))
+    session = GenerationSlots(WebSettings()).open(lambda: model, asking(2))
+    list(session.deltas())
+    assert validated == [{"n": 1, "max_tokens": 2, "temperature": 0.5, "seed": 3}]
+    assert session.sampling == SamplingSettings(top_k=7, max_tokens=2, temperature=0.5, seed=3)
+
+
 @pytest.mark.parametrize(("samples", "length"), [(1, 20), (3, 16), (50, 1)])
 def test_a_models_own_length_is_no_way_around_the_limits(samples, length):
     model = FakeModel(sampling=SamplingSettings(max_tokens=100_000, n=7))

@@ -112,20 +112,8 @@ def test_continuing_keeps_the_end_of_a_text_that_is_too_long_for_a_prompt():
 def test_every_setting_reaches_the_model_under_its_name(client, model):
     sent = {"temperature": "0.3", "top_k": "11", "top_p": "0.9", "min_p": "0.05", "repetition_penalty": "1.2"}
     client.post("/", data=sent | {"repetition_window": "77", "max_tokens": "4", "seed": "6", "prompt": "x\r\ny"})
-    assert model.asked == [
-        {
-            "prompt": "x\ny",
-            "temperature": 0.3,
-            "top_k": 11,
-            "top_p": 0.9,
-            "min_p": 0.05,
-            "repetition_penalty": 1.2,
-            "repetition_window": 77,
-            "max_tokens": 4,
-            "seed": 6,
-            "n": 1,
-        }
-    ]
+    numbers = {name: float(value) for name, value in sent.items()}
+    assert model.asked == [("x\ny", SamplingSettings(**numbers, repetition_window=77, max_tokens=4, seed=6, n=1))]
 
 
 def test_the_model_is_chosen_by_its_id_from_the_servers_list(model):
@@ -398,18 +386,18 @@ def test_an_unforeseen_error_shows_nothing_of_itself(caplog, testing):
     assert lines(stream)[-1] == {"error": BROKEN}
     assert len(lines(stream)) == 4
     assert "secret" in caplog.text
-    model.stream = None
+    model.stream_with = None
     response = app.test_client().post("/stream", data={})
     assert response.status_code == 500
     assert response.json == {"error": BROKEN}
 
 
 def test_what_the_model_refuses_is_a_message_not_an_error():
-    def refuse(prompt, **settings):
+    def refuse(settings):
         raise UserError("The settings do not fit: top_k <b>.")
 
     model = FakeModel()
-    model.stream = refuse
+    model.sampling = refuse
     client = create_app([model]).test_client()
     page, stream = client.post("/", data={"prompt": "keep"}), client.post("/stream", data={})
     assert page.status_code == stream.status_code == 400

@@ -128,16 +128,15 @@ class GenerationSession:
         is_client_gone: Callable[[], bool],
     ) -> None:
         self._model = model  # a server lets go of models that nobody holds
-        own = model.sampling({})
-        settings = {"n": 1, "max_tokens": _own_length(own.max_tokens, request, slots.settings)} | request.sampling
         self.seed = resolve_seed(request.seed)
-        self.sampling = model.sampling(settings | {"seed": self.seed})
+        unless_given = {"n": 1, "max_tokens": _own_length(model.settings.sampling.max_tokens, request, slots.settings)}
+        self.sampling = model.sampling(unless_given | request.sampling | {"seed": self.seed})
         self.prompt, self.model_id = request.prompt, request.model_id
         self.kind, self.warnings = model.tokenizer.kind, tuple(getattr(model, "warnings", ()))
         self.unknown = tuple(model.tokenizer.unknown_in(request.prompt))
         self._slots = slots
         self._is_client_gone = is_client_gone
-        self._deltas = model.stream(request.prompt, **settings, seed=self.seed)
+        self._deltas = model.stream_with(request.prompt, self.sampling)
         self._started = slots.clock()
         self._ended: float | None = None
         self._texts: list[list[str]] = [[] for _ in range(self.sampling.n)]

@@ -61,7 +61,8 @@ def test_a_request_is_answered_like_the_command_line(client, model, document):
 def test_what_is_not_given_is_the_models_own(client, talker):
     answer = client.post("/api/generate", json={"model": "talker", "top_k": 4}).json
     assert answer["samples"][0]["tokens"] == 6
-    assert talker.asked == [{"prompt": "", "n": 1, "max_tokens": 6, "top_k": 4, "seed": answer["seed"]}]
+    ((_, reached),) = talker.asked
+    assert reached == talker.settings.sampling.model_copy(update={"n": 1, "top_k": 4, "seed": answer["seed"]})
     assert (
         client.post("/api/generate", json={"seed": answer["seed"], "model": "talker"}).json["samples"]
         == (answer["samples"])
@@ -76,9 +77,9 @@ def test_every_setting_reaches_the_model_under_its_name(client, model):
     }  # fmt: skip
     assert set(given) == set(SamplingSettings.model_fields)
     assert client.post("/api/generate", json={"prompt": "x"} | given).status_code == 200
-    assert model.asked == [{"prompt": "x"} | given | {"stop": ("a", "b")}]
+    assert model.asked == [("x", SamplingSettings(**given))]
     assert client.post("/api/generate", json={"stop": "ab"}).status_code == 200
-    assert model.asked[1]["stop"] == ("ab",)
+    assert model.asked[1][1].stop == ("ab",)
 
 
 @pytest.mark.parametrize(
