@@ -6,6 +6,7 @@ allows; so the type of the body is part of the guard, beside the Host and Sec-Fe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
@@ -17,7 +18,7 @@ from unrolled.serving.models import NoSuchModel, ServedModel
 from unrolled.serving.request import GenerationRequest
 from unrolled.serving.session import GenerationSession
 from unrolled.serving.settings import WebSettings
-from unrolled.strict_json import lenient_number, parse_json
+from unrolled.strict_json import lenient_number
 from unrolled.text.unicode import well_formed
 from unrolled.web.api.schemas import (
     GenerateAnswer,
@@ -28,6 +29,7 @@ from unrolled.web.api.schemas import (
     request_model,
 )
 from unrolled.web.context import REFUSALS, app_context
+from unrolled.web.json_object import read_object
 from unrolled.web.pages.view import ending_note
 
 routes = Blueprint("api", __name__)
@@ -76,7 +78,7 @@ def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> Ge
         NoSuchModel: it names another model.
         UserError: it is no JSON object, or its values cannot be used; all problems are in one message.
     """
-    values = _json_object(body)
+    values = read_object(body, _UniqueNames, lenient_number)
     if isinstance(values.get("stop"), list):
         values["stop"] = tuple(values["stop"])  # what the settings hold; nothing else is converted
     model = request_model(settings)
@@ -92,23 +94,15 @@ def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> Ge
     return GenerationRequest(model_id, well_formed(asked.prompt), given, asked.seed)
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        values = parse_json(body.decode("utf-8"), pairs_hook=_without_doubles, number_hook=lenient_number)
-    except ValueError:  # not UTF-8, or a JsonProblem
-        raise UserError("The body is not readable as JSON; send one object in UTF-8.") from None
-    if not isinstance(values, dict):
-        raise UserError('The body must be one JSON object, such as {"prompt": "Once upon a time"}.')
-    return values
+class _UniqueNames(dict):
+    """A JSON object as a dict; a name that is sent twice is refused."""
 
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in values:
-            raise UserError(f"The name {name!r} is there twice; send it once.")
-        values[name] = value
-    return values
+    def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        super().__init__()
+        for name, value in pairs:
+            if name in self:
+                raise UserError(f"The name {name!r} is there twice; send it once.")
+            self[name] = value
 
 
 def _answer(session: GenerationSession, notice: str | None, settings: WebSettings) -> dict[str, Any]:

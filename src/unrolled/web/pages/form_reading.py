@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from unrolled.errors import UserError
 from unrolled.serving.request import GenerationRequest
 from unrolled.serving.settings import WebSettings
-from unrolled.strict_json import parse_json
 from unrolled.text.unicode import well_formed
+from unrolled.web.json_object import read_object
 from unrolled.web.pages.form_fields import (
     STOP,
     UNKNOWN,
@@ -93,14 +93,8 @@ def json_fields(body: bytes) -> dict[str, list[object]]:
     Raises:
         UserError: the body is no JSON object.
     """
-    try:
-        pairs = parse_json(body.decode("utf-8"), pairs_hook=_Pairs, number_hook=NumberText)
-    except ValueError:  # not UTF-8, or a JsonProblem
-        raise UserError("The body is not readable as JSON; send one object in UTF-8.") from None
-    if not isinstance(pairs, _Pairs):
-        raise UserError('The body must be one JSON object, such as {"prompt": "Once upon a time"}.')
     fields: dict[str, list[object]] = {}
-    for name, value in pairs:
+    for name, value in read_object(body, _Pairs, NumberText):
         fields.setdefault(name, []).append(value)
     return fields
 
