@@ -13,7 +13,7 @@ def run_directory(run: str | Path) -> Path:
     """Return the directory of a run, which for `BUNDLED_STORIES` is the bundled model's.
 
     Raises:
-        UserError: the bundled model is missing; for any other name, nothing is checked.
+        UserError: the bundled model is missing; other directories are not checked.
     """
     return shipped_model_folder() if str(run) == BUNDLED_STORIES else Path(run)
 

@@ -157,7 +157,7 @@ def test_before_it_is_loaded_a_model_shows_what_its_folder_says():
     ("failure", "explains_failures", "words"),
     [
         (UserError("weights of /home/me/a are damaged."), True, "weights of /home/me/a are damaged."),
-        (UserError("weights of /home/me/a are damaged."), False, "cannot be used at the moment"),
+        (UserError("weights of /home/me/a are damaged."), False, "cannot be used right now"),
         (ZeroDivisionError("/home/me/a"), True, "the server's log says why"),
         (MemoryError(), True, "the server's log says why"),
     ],

@@ -38,7 +38,7 @@ def test_models_loaded_now_and_later_write_with_the_precision_that_was_asked_for
     expected = load(trained_once, device="cpu", decoding="bfloat16")
     for model in served.values():
         assert model.ready().decoding == "bfloat16"
-        assert ("Weights", "bfloat16, rounded to write faster") in model_facts(model)
+        assert ("Weights", "bfloat16, rounded for faster generation") in model_facts(model)
         assert model.ready().generate("On", seed=2, max_tokens=40) == expected.generate("On", seed=2, max_tokens=40)
     (usual,) = served_models(open_models([trained_once], at_start=1)).values()
     assert "Weights" not in dict(model_facts(usual))

@@ -133,7 +133,7 @@ def test_a_bad_form_is_refilled_as_typed_with_a_message_at_each_field(client, mo
     response = client.post("/", data=typed)
     page = response.get_data(as_text=True)
     assert response.status_code == 400
-    assert "2 fields need another look" in inside(page, "message")
+    assert "please check 2 fields" in inside(page, "message")
     assert "from 0 to 5" in inside(page, "temperature-problem")
     assert "“hot”" in inside(page, "temperature-problem")
     assert "from 0 to 1" in inside(page, "top_p-problem")
@@ -151,9 +151,9 @@ def test_the_fields_start_with_the_chosen_models_own_settings_and_an_empty_one_m
     assert [value_of(page, name) for name in ("max_tokens", "temperature", "top_k", "seed")] == ["6", "0.35", "9", ""]
     assert inside(page, "stop") == "\n\\n"
     assert '<option value="allowed" selected' in page
-    assert "Words to write, at most." in page
+    assert "Words to generate, at most." in page
     assert "89 words" in page
-    assert "It has learnt <span data-units>words</span>" in page
+    assert "It has learned <span data-units>words</span>" in page
     answer = client.post("/", data={"model": "talker", "temperature": "", "top_k": "4"}).get_data(as_text=True)
     assert "6 tokens in" in inside(answer, "made")
     assert inside(answer, "decoding") == (

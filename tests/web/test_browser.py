@@ -200,11 +200,11 @@ def test_a_model_that_is_loaded_by_its_first_text_then_says_what_it_is(served, o
     talker.warnings = ["The vocabulary is a placeholder."]
     page = open_page(served(create_app([FakeModel(), ModelFolder(tmp_path / "talker", lambda: talker)])).url)
     page.select_option("#model", "talker")
-    assert page.is_visible("text=not now; its first text takes a moment longer")
+    assert page.is_visible("text=not yet; the first request waits for it")
     page.fill("#prompt", "7")
     page.click("#start")
     page.locator("#note", has_text="The vocabulary is a placeholder.").wait_for()
-    assert "never seen these words" in page.text_content("#unknown")
+    assert "does not know these words" in page.text_content("#unknown")
 
 
 WAYS = [(STRIPPED, "/user/jane%40x/proxy/5000/", ""), (KEPT, "/kept/tales/", "/kept/tales")]
@@ -244,7 +244,7 @@ def test_behind_a_proxy_the_whole_visit_works(served, nginx, open_page, tmp_path
     page.click("text=Delete what was found")
     page.click("text=for good")
     page.locator("#found", has_text="Nothing matches.").wait_for()
-    page.click("text=Back to writing")
+    page.click("text=Back to the page")
     assert page.url == url
 
 

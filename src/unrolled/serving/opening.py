@@ -1,4 +1,4 @@
-"""From the folders of a command line to the models of an application: at once, or when they are first asked for."""
+"""Opens the run folders of a command line as models, loaded at start or on first use."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ def open_models(
     on_warning: Callable[[str], None] = LOG.warning,
     decoding: str = "float32",
 ) -> list[ModelFolder]:
-    """Return models for `create_app`: loaded ones, or, where there are more than `at_start`, only the first one loaded.
+    """Return models for `create_app`: all of them loaded, or only the first if there are more than `at_start`.
 
-    Without folders, the model that comes with the package. They write with weights of the precision `decoding`.
+    Args:
+        run_folders: run directories; if empty, the bundled model.
+        at_start: the largest number of models that are all loaded now.
+        on_warning: called with one sentence for each folder given twice.
+        decoding: the precision of the weights used for generation.
 
     Raises:
-        UserError: a folder that is loaded now cannot be, or one that is loaded later holds no model.
+        UserError: a model that is loaded now cannot be loaded, or a folder for later does not hold a model.
     """
     folders = _without_repeats(run_folders or [BUNDLED_STORIES], on_warning)
     now = len(folders) if len(folders) <= at_start else 1
@@ -32,10 +36,10 @@ def open_models(
 
 
 def model_folder(folder: str | Path, is_loaded: bool, decoding: str = "float32") -> ModelFolder:
-    """Return a model that is loaded now or later; what it was trained with is read in any case, where it says so.
+    """Return a model that is loaded now or later; a run's settings are read now in either case.
 
     Raises:
-        UserError: there is no such directory, or what is in it is damaged.
+        UserError: the directory does not exist or its content is damaged.
     """
     from unrolled.importers import holds_only_foreign_files
     from unrolled.runs import RunFolder

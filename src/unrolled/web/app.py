@@ -1,7 +1,7 @@
-"""The Flask application: the page that writes, its stream and a health check; other pages have files of their own.
+"""The Flask application: the main page, its stream and a health check; the history and the API have their own modules.
 
-Everything is validated before the first byte of an answer, so that a bad request is a 400 with a message and never a
-text that breaks off. Each request has its own generator and state; models are shared and never changed.
+A request is validated before the first byte of its answer, so that a bad one is a 400 with a message, never a truncated
+text. Each request has its own random generator and state; models are shared and read-only.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def create_app(
     """Build the application around models; the first one is offered first.
 
     Args:
-        models: loaded ones, or folders of ones that are loaded when they are first asked for.
-        settings: limits, and where the application stands.
-        history: where texts are kept; None: as `settings.history` says, of which `auto` is `off` here.
+        models: loaded models, or folders of models that are loaded on first use.
+        settings: limits, addresses and history.
+        history: where samples are stored; None: according to `settings.history`, where `auto` means `off` here.
 
     Raises:
-        ValueError: there is no model.
+        ValueError: `models` is empty.
         UserError: the history cannot be opened.
     """
     if not models:
@@ -90,7 +90,7 @@ def open_history(settings: WebSettings) -> History:
 
 @routes.get("/")
 def home() -> str | tuple[str, int]:
-    """Show the empty page, for the model that the address names (`?model=ID`)."""
+    """Show the empty page for the model in the query string (`?model=ID`)."""
     context = app_context()
     asked = request.args.get("model", context.default_id)
     if asked not in context.models:
@@ -101,7 +101,7 @@ def home() -> str | tuple[str, int]:
 
 @routes.post("/")
 def write() -> str | tuple[str, int, dict[str, str]]:
-    """Answer the plain form: the whole text on a new page."""
+    """Answer the plain form with the complete text on a new page."""
     context, values = app_context(), answers.form_values()
     typed = {name: sent[0] for name, sent in values.items() if isinstance(sent[0], str)}
     style = _style_values(values.get("preset"), typed.get("model"))
@@ -120,7 +120,7 @@ def write() -> str | tuple[str, int, dict[str, str]]:
 
 @routes.post("/stream")
 def stream() -> Response | tuple[Response, int, dict[str, str]]:
-    """Answer with one JSON object a line: pieces of text, then how the text was made."""
+    """Answer with one JSON object per line: the text in deltas, then the facts about it."""
     context = app_context()
     try:
         values = json_fields(request.get_data()) if request.is_json else answers.form_values()
@@ -129,7 +129,7 @@ def stream() -> Response | tuple[Response, int, dict[str, str]]:
         body, status, headers = context.refusal(error)
         return jsonify(body), status, headers
     response = Response(_lines(session, context), mimetype="application/x-ndjson")
-    response.headers["X-Accel-Buffering"] = "no"  # nginx passes each line on at once
+    response.headers["X-Accel-Buffering"] = "no"  # nginx then forwards each line immediately
     response.headers["X-Unrolled-Seed"] = str(session.seed)
     response.call_on_close(session.close)
     return response
@@ -137,7 +137,7 @@ def stream() -> Response | tuple[Response, int, dict[str, str]]:
 
 @routes.get("/health")
 def health() -> Response:
-    """Say that the server answers."""
+    """Report that the server is up."""
     return jsonify(status="ok")
 
 
@@ -146,7 +146,7 @@ def _lines(session: GenerationSession, context: AppContext) -> Iterator[str]:
     try:
         for text in deltas:
             yield _line({"text": text})
-    except GeneratorExit:  # the reader left
+    except GeneratorExit:  # the client left
         deltas.close()
         context.keep(session, "page")
         raise
@@ -164,7 +164,7 @@ def _line(value: dict[str, object]) -> str:
 
 
 def _style_values(sent: list[object] | None, model_id: str | None) -> dict[str, str] | None:
-    """Return what the fields hold after the button of a sampling style was pressed, or None where none was."""
+    """Return the field values that the button of a sampling style sets, or None if no button was pressed."""
     context = app_context()
     if sent == [OWN] and model_id in (None, "", *context.models):
         return shown_values(context.models[model_id or context.default_id].sampling, context.settings)
@@ -179,7 +179,7 @@ def _page(
     message: str | None = None,
     answer: Answer | None = None,
 ) -> str:
-    """Render the page with the form filled in as typed, and the chosen model's own settings in all other fields."""
+    """Render the page with the form as typed and the chosen model's own settings in all other fields."""
     context = app_context()
     cards = {served.id: model_card(served, context.settings) for served in context.models.values()}
     chosen = cards.get(typed.get("model", ""), cards[context.default_id])

@@ -1,4 +1,4 @@
-"""What the views share: the models by id, the limits, the slots and the history."""
+"""What all views share: the models by id, the settings, the generation slots and the history."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from unrolled.web.pages.form_reading import FormProblems, read_fields
 if TYPE_CHECKING:
     from unrolled.trained import TrainedModel
 
-BUSY = "The server is busy with other requests at the moment; please try again in a few seconds."
+BUSY = "The server is busy with other requests; please try again in a few seconds."
 REFUSALS = (UserError, Busy)
-BROKEN = "Something went wrong here, and it was noted. Please try again."
+BROKEN = "Something went wrong on the server; the error was logged. Please try again."
 
 
 class AppContext:
-    """One for an application; `app_context` gives it to a view."""
+    """One per application; views get it from `app_context`."""
 
     def __init__(
         self, models: Sequence[TrainedModel | ModelFolder], settings: WebSettings, history: History | None
     ) -> None:
-        self.while_waiting: Callable[[], AbstractContextManager] = nullcontext  # a server may have another thread work
+        self.while_waiting: Callable[[], AbstractContextManager] = nullcontext  # a server adds a thread while one waits
 
         def waiting() -> AbstractContextManager:
             return self.while_waiting()
@@ -45,25 +45,25 @@ class AppContext:
 
     @property
     def default_id(self) -> str:
-        """The id of the model that is offered first."""
+        """The id of the first model."""
         return next(iter(self.models))
 
     @property
     def shown_history(self) -> History | None:
-        """The history, where visitors may read it."""
+        """The history, if clients may read it."""
         return None if self.settings.history == "hidden" else self.history
 
     def read(self, values: dict[str, list[object]]) -> GenerationRequest:
         """Validate submitted fields; see `read_fields`."""
         return read_fields(values, self.settings, list(self.models))
 
-    def open(self, asked: GenerationRequest) -> GenerationSession:
-        """Load the model of a valid request and take a slot, which may mean waiting; see `GenerationSlots.open`."""
+    def open(self, generation: GenerationRequest) -> GenerationSession:
+        """Load the model of a request and take a slot, waiting if necessary; see `GenerationSlots.open`."""
         is_gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return self.slots.open(self.models[asked.model_id].ready, asked, is_gone)
+        return self.slots.open(self.models[generation.model_id].ready, generation, is_gone)
 
     def refusal(self, error: UserError | Busy) -> tuple[dict[str, Any], int, dict[str, str]]:
-        """Return how a request is refused: the answer as JSON holds it, the status, and headers."""
+        """Return the refusal of a request: the JSON body, the status and the headers."""
         if isinstance(error, Busy):
             return {"error": BUSY}, 503, {"Retry-After": str(error.retry_after)}
         body: dict[str, Any] = {"error": str(error)}
@@ -76,7 +76,7 @@ class AppContext:
         return body, 503 if isinstance(error, ModelUnavailable) else 400, {}
 
     def keep(self, session: GenerationSession, source: str) -> str | None:
-        """Add what was written to the history; return a sentence for the reader where that failed."""
+        """Add the samples to the history; return a sentence for the reader if that failed."""
         if self.history is None:
             return None
         settings = session.sampling.model_dump(mode="json", exclude={"n", "seed"})
@@ -91,5 +91,5 @@ class AppContext:
 
 
 def app_context() -> AppContext:
-    """Return the context of the application that answers this request."""
+    """Return the context of the application that handles the current request."""
     return current_app.extensions["unrolled"]

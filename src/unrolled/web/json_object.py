@@ -1,4 +1,4 @@
-"""The JSON object in the body of a request, read the same way for the page's stream and for the JSON interface."""
+"""The JSON object in the body of a request, read the same way by the page's stream and by the JSON API."""
 
 from __future__ import annotations
 

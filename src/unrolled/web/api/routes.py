@@ -1,7 +1,7 @@
-"""The JSON interface: `POST /api/generate`, `GET /api/models`, and their description at `/openapi.json`.
+"""The JSON API: `POST /api/generate`, `GET /api/models`, and their description at `/openapi.json`.
 
-A page of another site can send a form here but no `application/json` without asking first, which this server never
-allows; so the type of the body is part of the guard, beside the Host and Sec-Fetch-Site headers.
+A page of another site can send a form here, but `application/json` only after a CORS preflight, which this server never
+grants. The content type is therefore part of the guard, along with the Host and Sec-Fetch-Site headers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ routes = Blueprint("api", __name__)
 
 @routes.post("/api/generate")
 def generate() -> Response | tuple[Response, int, dict[str, str]]:
-    """Write on from a prompt; the names are those of `unrolled generate`."""
+    """Generate from a prompt; the settings have the names of `unrolled generate`."""
     context = app_context()
     if request.mimetype != "application/json":
         abort(415, "Send the request as JSON, with the header Content-Type: application/json.")
@@ -62,7 +62,7 @@ def models() -> Response:
 
 @routes.get("/openapi.json")
 def openapi() -> Response:
-    """Describe the interface."""
+    """Describe the API."""
     return jsonify(openapi_document(app_context().settings, request.script_root))
 
 
@@ -72,15 +72,15 @@ def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> Ge
     Args:
         body: a JSON object in UTF-8.
         settings: the limits.
-        model_ids: the ids that there are; the first is the default.
+        model_ids: the ids of the served models; the first is the default.
 
     Raises:
-        NoSuchModel: it names another model.
-        UserError: it is no JSON object, or its values cannot be used; all problems are in one message.
+        NoSuchModel: it names a model that is not served.
+        UserError: it is not a JSON object, or has invalid values; one message lists all problems.
     """
     values = read_object(body, _UniqueNames, lenient_number)
     if isinstance(values.get("stop"), list):
-        values["stop"] = tuple(values["stop"])  # what the settings hold; nothing else is converted
+        values["stop"] = tuple(values["stop"])  # the type of the setting; nothing else is converted
     model = request_model(settings)
     try:
         asked = model.model_validate(values, strict=True)
@@ -95,13 +95,13 @@ def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> Ge
 
 
 class _UniqueNames(dict):
-    """A JSON object as a dict; a name that is sent twice is refused."""
+    """A JSON object as a dict; duplicate names are refused."""
 
     def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
         super().__init__()
         for name, value in pairs:
             if name in self:
-                raise UserError(f"The name {name!r} is there twice; send it once.")
+                raise UserError(f"The name {name!r} was sent twice; send it once.")
             self[name] = value
 
 
