@@ -110,7 +110,7 @@ def test_without_the_native_kernel_text_is_written_in_float32_and_that_is_said(t
 
 def test_the_shipped_model_that_is_absent_is_one_plain_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(shipped, "_CANDIDATES", (tmp_path / "a",))
-    with pytest.raises(UserError, match="The shipped model is missing"):
+    with pytest.raises(UserError, match="The bundled model is missing"):
         load()
 
 

@@ -145,8 +145,8 @@ COMMANDS = {
     "… is not laid out as torch.save does it": ("import", "longer.pt", "--out", "new"),
     "Port … does not exist": ("serve", "--port", "70000"),
     "There is no address": ("serve", "--host", "no.such.address.invalid"),
-    "The prefix … is no path": ("serve", "--prefix", "/a?b", "--port", "0"),
-    "… is no host name": ("serve", "--allow-host", "https://hub.example", "--port", "0"),
+    "The prefix … is not a URL path": ("serve", "--prefix", "/a?b", "--port", "0"),
+    "… is not a host name": ("serve", "--allow-host", "https://hub.example", "--port", "0"),
     "Bfloat16 is a precision": ("train", "--kernel", "fused", "--set", "training.precision=bfloat16", *QUICK),
     "There is no device": ("train", "story.txt", "--device", "gpu"),
 }

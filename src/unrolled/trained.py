@@ -28,10 +28,8 @@ from unrolled.importers import holds_only_foreign_files, temporary_run
 from unrolled.nn import LanguageModel, choose_device
 from unrolled.runs import RunConfig, RunFolder, check_metrics, read_weights
 from unrolled.sampling import Delta, Generation, generate, stream
-from unrolled.shipped import shipped_model_folder
+from unrolled.shipped import BUNDLED_STORIES, run_directory
 from unrolled.text import Tokenizer
-
-SHIPPED = "builtin:stories"
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,13 @@ class TrainedModel:
         """What everyone who uses the model should know, e.g. that its vocabulary is a placeholder."""
         return (*self.config.warnings, *self._decoding_warnings)
 
+    @property
+    def decoding_note(self) -> str | None:
+        """A sentence for users of a model that generates with rounded weights; None for float32."""
+        if self.decoding == "float32":
+            return None
+        return f"Decoding with {self.decoding} weights, which are rounded; a seed gives another text."
+
     @cached_property
     def decoder(self) -> Decoder:
         """The model as it is used to write, one token at a time."""
@@ -113,7 +118,11 @@ class TrainedModel:
 
     def stream(self, prompt: str = "", **settings: Any) -> Iterator[Delta]:
         """Write on from a prompt, piece by piece; settings are checked before the first piece is asked for."""
-        return stream(self.decoder, self.tokenizer, prompt, self.sampling(settings))
+        return self.stream_with(prompt, self.sampling(settings))
+
+    def stream_with(self, prompt: str, settings: SamplingSettings) -> Iterator[Delta]:
+        """Do the same with settings that are complete and valid, as `sampling` returns them."""
+        return stream(self.decoder, self.tokenizer, prompt, settings)
 
     def score(self, text: str) -> Score:
         """Return the surprisal of every token of a text.
@@ -243,11 +252,11 @@ class TrainedModel:
         }
 
 
-def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float32") -> TrainedModel:
+def load(run: str | Path = BUNDLED_STORIES, device: str = "auto", decoding: str = "float32") -> TrainedModel:
     """Open a run for use.
 
     Args:
-        run: a run directory, or `builtin:stories` for the model that comes with the package, or a folder that holds
+        run: a run directory, or `builtin:stories` for the bundled model, or a folder that holds
             only a checkpoint from elsewhere (see `unrolled.importers`).
         device: auto, cpu, cuda, cuda:N or mps, for scoring and evaluating.
         decoding: float32, or bfloat16 to write faster with rounded weights; the text of a seed is then another one.
@@ -257,7 +266,7 @@ def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float
         ValueError: an unknown precision for decoding.
         UserError: there is no run, or one of its files is missing, damaged or from another run.
     """
-    path = shipped_model_folder() if str(run) == SHIPPED else Path(run)
+    path = run_directory(run)
     model = _load_foreign(path, device) if holds_only_foreign_files(path) else _load_run(RunFolder(path), device)
     model.decoding, model._decoding_warnings = precision_for(model.network, decoding)
     return model

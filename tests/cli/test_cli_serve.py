@@ -39,8 +39,8 @@ def test_every_option_reaches_the_server(cli, monkeypatch):
     [
         (["--keep-days", "-1"], "--keep-days takes 0"),
         (["--models-at-start", "0"], "--models-at-start takes 1"),
-        (["--prefix", "/a b?c"], "is no path"),
-        (["--allow-host", "https://hub.example"], "is no host name"),
+        (["--prefix", "/a b?c"], "is not a URL path"),
+        (["--allow-host", "https://hub.example"], "is not a host name"),
         (["--history", "maybe"], "'maybe' is not one of"),
         (["--decoding", "int4"], "'int4' is not one of 'float32', 'bfloat16'"),
         (["--histori", "on"], "--history"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.web.fakes import FakeModel, until
-from unrolled.serving.loading import Loading, ModelLoading, ModelUnavailable
+from unrolled.serving.loading import ModelLoader, ModelLoading, ModelUnavailable
 from unrolled.serving.models import ModelFolder, served_models
 from unrolled.serving.settings import WebSettings
 from unrolled.web.app import create_app
@@ -38,7 +38,7 @@ def until_loaded(model):
 
 
 def test_a_load_that_takes_long_is_a_sentence_and_continues(blocking):
-    models = served_models(blocking.folders, Loading(seconds=0.01))
+    models = served_models(blocking.folders, ModelLoader(seconds=0.01))
     for _ in range(3):
         with pytest.raises(ModelLoading, match="The model slow is being loaded; please try again"):
             models["slow"].ready()
@@ -50,17 +50,17 @@ def test_a_load_that_takes_long_is_a_sentence_and_continues(blocking):
 
 def test_a_load_does_not_wait_for_another_ones(blocking):
     quick = ModelFolder(Path("quick"), lambda: FakeModel("quick"))
-    models = served_models([*blocking.folders, quick], Loading(seconds=0.01))
+    models = served_models([*blocking.folders, quick], ModelLoader(seconds=0.01))
     with pytest.raises(ModelLoading):
         models["slow"].ready()
-    unhurried = Loading(seconds=30)
-    models["quick"]._loading = unhurried
+    unhurried = ModelLoader(seconds=30)
+    models["quick"]._loader = unhurried
     assert models["quick"].ready().name == "quick"
     assert models["slow"].loaded is None
 
 
 def test_no_more_models_are_loaded_at_one_moment_than_are_held(blocking):
-    models = served_models(blocking.folders, Loading(most=1, seconds=0.01))
+    models = served_models(blocking.folders, ModelLoader(most=1, seconds=0.01))
     for model in models.values():
         with pytest.raises(ModelLoading):
             model.ready()
@@ -71,11 +71,11 @@ def test_no_more_models_are_loaded_at_one_moment_than_are_held(blocking):
 
 
 def test_beyond_a_number_of_waiting_requests_the_next_is_refused_at_once(blocking):
-    loading = Loading(seconds=1000, most_waiting=1)
-    model, _ = served_models(blocking.folders, loading).values()
+    loader = ModelLoader(seconds=1000, most_waiting=1)
+    model, _ = served_models(blocking.folders, loader).values()
     waiting = threading.Thread(target=model.ready)
     waiting.start()
-    until(lambda: not loading._waits._value)
+    until(lambda: not loader._waits._value)
     with pytest.raises(ModelLoading):
         model.ready()
     blocking.let_through.set()
@@ -85,14 +85,14 @@ def test_beyond_a_number_of_waiting_requests_the_next_is_refused_at_once(blockin
 
 def test_a_model_that_nobody_waited_for_makes_room_like_any_other(blocking):
     quick = [ModelFolder(Path(name), lambda name=name: FakeModel(name)) for name in "ab"]
-    loading = Loading(most=2, seconds=0.01)
-    models = served_models([*blocking.folders[:1], *quick], loading)
+    loader = ModelLoader(most=2, seconds=0.01)
+    models = served_models([*blocking.folders[:1], *quick], loader)
     with pytest.raises(ModelLoading):
         models["slow"].ready()
     blocking.let_through.set()
     until_loaded(models["slow"])
-    until(lambda: loading._latest)
-    loading._seconds = 30
+    until(lambda: loader._recent)
+    loader._seconds = 30
     assert [models[name].ready().name for name in "ab"] == ["a", "b"]
     assert models["slow"].loaded is None
 

@@ -12,9 +12,9 @@ from tests.web.fakes import FakeModel
 from unrolled.config import DataSettings, SamplingSettings, Settings
 from unrolled.errors import UserError
 from unrolled.sampling import Delta
-from unrolled.serving.models import Loading, ModelFolder, ModelUnavailable, double_names, served_models
-from unrolled.serving.request import WriteRequest
-from unrolled.serving.session import Desk
+from unrolled.serving.models import ModelFolder, ModelLoader, ModelUnavailable, double_names, served_models
+from unrolled.serving.request import GenerationRequest
+from unrolled.serving.session import GenerationSlots
 from unrolled.serving.settings import WebSettings
 
 
@@ -71,7 +71,7 @@ def test_a_folder_is_loaded_once_however_many_ask_for_it():
 class Detached(FakeModel):
     """A model whose texts do not hold it."""
 
-    def stream(self, prompt="", **settings):
+    def stream_with(self, prompt, settings):
         return iter([Delta(0, "abcde", "length", 5)])
 
 
@@ -85,7 +85,7 @@ def loadable(names, opened, most=2, **facts):
         return model
 
     folders = [ModelFolder(Path(name), lambda name=name: load(name)) for name in names]
-    return served_models(folders, Loading(most=most))
+    return served_models(folders, ModelLoader(most=most))
 
 
 def test_the_model_that_was_not_asked_for_longest_makes_room_and_is_loaded_again():
@@ -113,18 +113,18 @@ def test_a_model_that_someone_writes_with_is_never_loaded_a_second_time():
 def test_a_text_on_its_way_holds_its_model():
     opened = []
     models = loadable("ab", opened, most=1)
-    writing = Desk(WebSettings()).open(models["a"].ready, WriteRequest("a", "On", {}, 3))
+    session = GenerationSlots(WebSettings()).open(models["a"].ready, GenerationRequest("a", "On", {}, 3))
     models["b"].ready()
     gc.collect()
     models["a"].ready()
     assert opened == ["a", "b"]
-    assert "".join(writing.pieces()) == "abcde"
+    assert "".join(session.deltas()) == "abcde"
 
 
 def test_models_that_were_loaded_at_the_start_stay():
     first, second = named("first"), named("second")
     folder = ModelFolder(Path("second"), FakeModel, model=second)
-    models = served_models([first, folder, *(ModelFolder(Path(n), FakeModel) for n in "abc")], Loading(most=1))
+    models = served_models([first, folder, *(ModelFolder(Path(n), FakeModel) for n in "abc")], ModelLoader(most=1))
     for model in models.values():
         model.ready()
     assert (models["first"].loaded, models["second"].loaded) == (first, second)
@@ -154,15 +154,15 @@ def test_before_it_is_loaded_a_model_shows_what_its_folder_says():
 
 
 @pytest.mark.parametrize(
-    ("failure", "says_why", "words"),
+    ("failure", "explains_failures", "words"),
     [
         (UserError("weights of /home/me/a are damaged."), True, "weights of /home/me/a are damaged."),
-        (UserError("weights of /home/me/a are damaged."), False, "cannot be used at the moment"),
+        (UserError("weights of /home/me/a are damaged."), False, "cannot be used right now"),
         (ZeroDivisionError("/home/me/a"), True, "the server's log says why"),
         (MemoryError(), True, "the server's log says why"),
     ],
 )
-def test_a_load_that_fails_is_told_in_plain_words_and_tried_again(caplog, failure, says_why, words):
+def test_a_load_that_fails_is_told_in_plain_words_and_tried_again(caplog, failure, explains_failures, words):
     failures = [failure]
 
     def load():
@@ -170,11 +170,11 @@ def test_a_load_that_fails_is_told_in_plain_words_and_tried_again(caplog, failur
             raise failures.pop()
         return FakeModel("a")
 
-    (model,) = served_models([ModelFolder(Path("a"), load)], Loading(says_why)).values()
+    (model,) = served_models([ModelFolder(Path("a"), load)], ModelLoader(explains_failures)).values()
     with pytest.raises(ModelUnavailable, match="The model a ") as caught:
         model.ready()
     assert words in str(caught.value)
-    assert says_why or "/home" not in str(caught.value)
+    assert explains_failures or "/home" not in str(caught.value)
     assert "the model a" in caplog.text
     assert model.ready().name == "a"
 

@@ -55,7 +55,7 @@ class FakeModel:
         self.failures = dict(failures or {})
         self.opened: list[int] = []
         self.written = 0
-        self.asked: list[dict] = []
+        self.asked: list[tuple[str, SamplingSettings]] = []
         self.closed = threading.Semaphore(0)  # one release for each generator that ended
 
     def info(self) -> dict:
@@ -64,10 +64,9 @@ class FakeModel:
     def sampling(self, settings: dict) -> SamplingSettings:
         return sampling_settings(settings, self.settings.sampling)
 
-    def stream(self, prompt: str = "", **settings) -> Iterator[Delta]:
-        checked = self.sampling(settings)
-        self.asked.append({"prompt": prompt, **settings})
-        return self._deltas(checked.seed, checked.max_tokens, checked.n)
+    def stream_with(self, prompt: str, settings: SamplingSettings) -> Iterator[Delta]:
+        self.asked.append((prompt, settings))
+        return self._deltas(settings.seed, settings.max_tokens, settings.n)
 
     def _deltas(self, seed: int, length: int, samples: int) -> Iterator[Delta]:
         self.opened.append(seed)

@@ -112,20 +112,8 @@ def test_continuing_keeps_the_end_of_a_text_that_is_too_long_for_a_prompt():
 def test_every_setting_reaches_the_model_under_its_name(client, model):
     sent = {"temperature": "0.3", "top_k": "11", "top_p": "0.9", "min_p": "0.05", "repetition_penalty": "1.2"}
     client.post("/", data=sent | {"repetition_window": "77", "max_tokens": "4", "seed": "6", "prompt": "x\r\ny"})
-    assert model.asked == [
-        {
-            "prompt": "x\ny",
-            "temperature": 0.3,
-            "top_k": 11,
-            "top_p": 0.9,
-            "min_p": 0.05,
-            "repetition_penalty": 1.2,
-            "repetition_window": 77,
-            "max_tokens": 4,
-            "seed": 6,
-            "n": 1,
-        }
-    ]
+    numbers = {name: float(value) for name, value in sent.items()}
+    assert model.asked == [("x\ny", SamplingSettings(**numbers, repetition_window=77, max_tokens=4, seed=6, n=1))]
 
 
 def test_the_model_is_chosen_by_its_id_from_the_servers_list(model):
@@ -145,7 +133,7 @@ def test_a_bad_form_is_refilled_as_typed_with_a_message_at_each_field(client, mo
     response = client.post("/", data=typed)
     page = response.get_data(as_text=True)
     assert response.status_code == 400
-    assert "2 fields need another look" in inside(page, "message")
+    assert "please check 2 fields" in inside(page, "message")
     assert "from 0 to 5" in inside(page, "temperature-problem")
     assert "“hot”" in inside(page, "temperature-problem")
     assert "from 0 to 1" in inside(page, "top_p-problem")
@@ -163,9 +151,9 @@ def test_the_fields_start_with_the_chosen_models_own_settings_and_an_empty_one_m
     assert [value_of(page, name) for name in ("max_tokens", "temperature", "top_k", "seed")] == ["6", "0.35", "9", ""]
     assert inside(page, "stop") == "\n\\n"
     assert '<option value="allowed" selected' in page
-    assert "Words to write, at most." in page
+    assert "Words to generate, at most." in page
     assert "89 words" in page
-    assert "It has learnt <span data-units>words</span>" in page
+    assert "It has learned <span data-units>words</span>" in page
     answer = client.post("/", data={"model": "talker", "temperature": "", "top_k": "4"}).get_data(as_text=True)
     assert "6 tokens in" in inside(answer, "made")
     assert inside(answer, "decoding") == (
@@ -196,7 +184,7 @@ def test_stop_texts_are_kept_by_the_form_and_by_going_on(client):
     assert re.search(r'<textarea name="stop" hidden>\s*The end\s*\\n\\n</textarea>', page)
 
 
-def test_a_preset_fills_the_fields_and_keeps_the_prompt_without_writing(client, model):
+def test_a_sampling_style_fills_the_fields_and_keeps_the_prompt_without_writing(client, model):
     response = client.post("/", data={"preset": "wild", "prompt": "Mine", "max_tokens": "77", "temperature": "bad"})
     page = response.get_data(as_text=True)
     assert response.status_code == 200
@@ -398,18 +386,18 @@ def test_an_unforeseen_error_shows_nothing_of_itself(caplog, testing):
     assert lines(stream)[-1] == {"error": BROKEN}
     assert len(lines(stream)) == 4
     assert "secret" in caplog.text
-    model.stream = None
+    model.stream_with = None
     response = app.test_client().post("/stream", data={})
     assert response.status_code == 500
     assert response.json == {"error": BROKEN}
 
 
 def test_what_the_model_refuses_is_a_message_not_an_error():
-    def refuse(prompt, **settings):
+    def refuse(settings):
         raise UserError("The settings do not fit: top_k <b>.")
 
     model = FakeModel()
-    model.stream = refuse
+    model.sampling = refuse
     client = create_app([model]).test_client()
     page, stream = client.post("/", data={"prompt": "keep"}), client.post("/stream", data={})
     assert page.status_code == stream.status_code == 400

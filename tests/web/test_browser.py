@@ -142,7 +142,7 @@ def test_a_bad_number_is_explained_at_its_field_and_forgotten_once_right(served,
     assert page.is_hidden("#message")
 
 
-def test_presets_and_the_model_picker_change_what_is_shown(served, open_page):
+def test_sampling_styles_and_the_model_picker_change_what_is_shown(served, open_page):
     page = open_page(served(create_app([FakeModel(), FakeModel("Second", script="xyz")])).url)
     page.click("text=Wild")
     assert page.input_value("#temperature") == "1.1"
@@ -162,15 +162,15 @@ def test_presets_and_the_model_picker_change_what_is_shown(served, open_page):
 def test_fields_that_were_left_alone_follow_the_chosen_model_and_own_brings_its_settings_back(served, open_page):
     own = SamplingSettings(max_tokens=40, temperature=0.6, stop=["\n"], unknown_token="allowed")
     page = open_page(served(create_app([FakeModel(), FakeModel("Talker", kind="word", sampling=own)])).url)
-    assert "Characters to write" in page.text_content("#max_tokens-hint")
+    assert "Characters to generate" in page.text_content("#max_tokens-hint")
     assert page.get_attribute("button[value=own]", "aria-pressed") == "true"
     page.fill("#temperature", "0.9")
     page.select_option("#model", "talker")
     assert [page.input_value(f"#{name}") for name in ("max_tokens", "temperature", "stop", "unknown_token")] == [
         *("40", "0.9", "\\n", "allowed")
     ]
-    assert "Words to write" in page.text_content("#max_tokens-hint")
-    assert "learnt words" in page.text_content("#empty")
+    assert "Words to generate" in page.text_content("#max_tokens-hint")
+    assert "learned words" in page.text_content("#empty")
     assert page.get_attribute("button[value=own]", "aria-pressed") == "false"
     page.click("button[value=own]")
     assert page.input_value("#temperature") == "0.6"
@@ -200,11 +200,11 @@ def test_a_model_that_is_loaded_by_its_first_text_then_says_what_it_is(served, o
     talker.warnings = ["The vocabulary is a placeholder."]
     page = open_page(served(create_app([FakeModel(), ModelFolder(tmp_path / "talker", lambda: talker)])).url)
     page.select_option("#model", "talker")
-    assert page.is_visible("text=not now; its first text takes a moment longer")
+    assert page.is_visible("text=not yet; the first request waits for it")
     page.fill("#prompt", "7")
     page.click("#start")
     page.locator("#note", has_text="The vocabulary is a placeholder.").wait_for()
-    assert "never seen these words" in page.text_content("#unknown")
+    assert "does not know these words" in page.text_content("#unknown")
 
 
 WAYS = [(STRIPPED, "/user/jane%40x/proxy/5000/", ""), (KEPT, "/kept/tales/", "/kept/tales")]
@@ -244,7 +244,7 @@ def test_behind_a_proxy_the_whole_visit_works(served, nginx, open_page, tmp_path
     page.click("text=Delete what was found")
     page.click("text=for good")
     page.locator("#found", has_text="Nothing matches.").wait_for()
-    page.click("text=Back to writing")
+    page.click("text=Back to the page")
     assert page.url == url
 
 

@@ -6,15 +6,15 @@ import pytest
 
 from unrolled.errors import UserError
 from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
-from unrolled.web.options import read_settings
+from unrolled.web.options import settings_from_options
 
 
 def test_without_options_the_settings_are_the_usual_ones_with_a_history_where_it_is_private():
-    assert read_settings() == WebSettings(history="auto")
+    assert settings_from_options() == WebSettings(history="auto")
 
 
 def test_every_option_reaches_its_setting():
-    assert read_settings(
+    assert settings_from_options(
         prefix="/user/jane/proxy/5000/",
         behind_proxy=True,
         allow_host=["Hub.example:443", "other"],
@@ -42,4 +42,4 @@ def test_every_option_reaches_its_setting():
 def test_what_cannot_be_meant_names_the_option(options):
     (name,) = options
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')} "):
-        read_settings(**options)
+        settings_from_options(**options)

@@ -89,7 +89,7 @@ def test_form_interface_and_deletion_work_below_the_prefix(open_door, model, way
     assert response.status == 303
     back = urllib.parse.urljoin(f"http://{door}{prefix}history", response.getheader("Location"))
     assert back == f"http://{door}{prefix}history"
-    assert "Nothing is kept yet." in ask(door, "GET", prefix + "history")[1]
+    assert "Nothing is stored yet." in ask(door, "GET", prefix + "history")[1]
 
 
 @pytest.mark.parametrize("way", LOCATIONS)

@@ -280,7 +280,7 @@ def test_where_no_history_can_be_kept_a_server_does_without_unless_it_was_asked_
     settings = {"history_file": blocked / "history.sqlite3"}
     serve_models([trained_once], port=0, settings=WebSettings(history="auto", **settings), on_warning=said.append)
     assert len(at_once) == len(said) == 1
-    assert said[0].startswith("No history is kept: ")
+    assert said[0].startswith("No history is stored: ")
     with pytest.raises(UserError, match="--history-file"):
         serve_models([trained_once], port=0, settings=WebSettings(history="on", **settings))
 
@@ -299,7 +299,7 @@ def test_a_history_that_cannot_be_written_is_served_with_a_warning(
     serve_models([trained_once], port=0, settings=settings, on_note=notes.append, on_warning=warnings.append)
     assert len(at_once) == 2
     assert not notes
-    assert warnings[0].startswith(f"New texts are not kept in the history {settings.history_file}: no file can")
+    assert warnings[0].startswith(f"New samples are not stored in the history {settings.history_file}: no file can")
 
 
 def test_a_history_that_everyone_may_read_comes_with_a_warning(at_once, trained_once, tmp_path):

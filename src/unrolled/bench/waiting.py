@@ -18,6 +18,7 @@ import torch
 from unrolled.bench.side_by_side import times_in_turn
 from unrolled.config import DataSettings
 from unrolled.data import Corpus, RandomWindows, Streams, prepare_corpus
+from unrolled.shipped import BUNDLED_STORIES
 from unrolled.sources import read_sources
 
 CHARACTERS = 2_000_000
@@ -53,7 +54,7 @@ def share_of_step(milliseconds: dict[str, float], step_seconds: float) -> float:
 
 def _encoded(folder: Path, kind: str) -> tuple[Corpus, float]:
     """Return a corpus made in the folder, and the seconds that each of its tokens took."""
-    story = "".join(read_sources(["builtin:stories"]))
+    story = "".join(read_sources([BUNDLED_STORIES]))
     text = folder / "stories.txt"
     text.write_text(story * -(-CHARACTERS // len(story)), "utf-8")
     started = time.perf_counter()

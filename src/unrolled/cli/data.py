@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from unrolled.errors import UserError
+from unrolled.shipped import BUNDLED_STORIES
 
 
 @click.group("data", short_help="List and fetch example texts.")
@@ -22,7 +23,7 @@ def list_texts(as_json: bool) -> None:
     from unrolled.cli.printing import print_json, print_rows
     from unrolled.data.downloads import EXAMPLES
 
-    texts = {"builtin:stories": "34 original children's stories, included in unrolled; nothing to fetch"}
+    texts = {BUNDLED_STORIES: "34 original children's stories, included in unrolled; nothing to fetch"}
     texts.update({example.name: example.about for example in EXAMPLES})
     if as_json:
         print_json({"texts": [{"name": name, "about": about} for name, about in texts.items()]})
@@ -41,8 +42,8 @@ def get(name: str, out: str, as_json: bool) -> None:
     from unrolled.data.downloads import EXAMPLES, fetch
 
     example = next((entry for entry in EXAMPLES if entry.name == name), None)
-    if name == "builtin:stories":
-        raise UserError("builtin:stories is there already; train on it with: unrolled train builtin:stories")
+    if name == BUNDLED_STORIES:
+        raise UserError(f"{BUNDLED_STORIES} is there already; train on it with: unrolled train {BUNDLED_STORIES}")
     if example is None:
         raise UserError(unknown_name("text", name, [entry.name for entry in EXAMPLES]))
     path = fetch(example, Path(out))

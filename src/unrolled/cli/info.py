@@ -15,9 +15,10 @@ def command(run: str | None, as_json: bool) -> None:
     """
     from unrolled.cli.printing import print_json, print_rows
     from unrolled.kernels import explain_kernels, explain_precision
-    from unrolled.trained import SHIPPED, load
+    from unrolled.shipped import BUNDLED_STORIES
+    from unrolled.trained import load
 
-    info = load(SHIPPED if run is None else run, device="cpu").info()
+    info = load(BUNDLED_STORIES if run is None else run, device="cpu").info()
     if run is None:  # with a run, only the decoder depends on this machine
         info["kernels"] = explain_kernels()
         info["training_precision"] = explain_precision()

@@ -16,6 +16,6 @@ def open_model(run: str, device: str = "cpu", decoding: str = "float32") -> Trai
     model = load(run, device, decoding)
     for warning in model.warnings:
         remark(f"Warning: {warning}")
-    if model.decoding != "float32":
-        remark(f"Decoding with {model.decoding} weights, which are rounded; the same seed gives a different text.")
+    if model.decoding_note is not None:
+        remark(model.decoding_note)
     return model

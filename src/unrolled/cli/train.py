@@ -14,11 +14,10 @@ import click
 from unrolled.cli.stopping import Stopping
 from unrolled.cli.typed import resume_command, start_over_command, typed_command
 from unrolled.errors import UserError
+from unrolled.shipped import BUNDLED_STORIES
 from unrolled.strict_json import parse_json
 
 MAX_CONFIG_BYTES = 1_000_000  # a thousand times the size of all settings
-
-DEFAULT_SOURCE = "builtin:stories"  # same as in `unrolled.training`, whose import takes a second
 
 
 @click.command("train", short_help="Train a language model on a text.")
@@ -54,7 +53,7 @@ def command(sources: tuple[str, ...], out: str | None, resume: str | None, as_js
         return _list_settings(as_json)
     if resume is not None:
         return _resume(resume, sources, out, as_json, options)
-    sources = sources or (DEFAULT_SOURCE,)
+    sources = sources or (BUNDLED_STORIES,)
     return _train(sources, out or _free_name(sources[0]), as_json, options)
 
 

@@ -1,1 +1,1 @@
-"""Serving without a web framework: models that are loaded and unloaded, slots, and generation sessions."""
+"""Serving without a web framework: loading and unloading models, generation slots, and generation sessions."""

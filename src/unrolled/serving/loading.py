@@ -1,7 +1,7 @@
-"""Loading models on demand: each in a thread of its own, so that a load that hangs or is slow blocks nobody else.
+"""Loads models on demand, each in its own thread, so that a slow or hanging load blocks only its own requests.
 
-Requests wait for a load for a bounded time, and a bounded number of them at once; the load itself continues without
-them. At most `most` models are loaded at one moment, which bounds the memory that loads in progress need.
+A bounded number of requests wait for loads, each for a bounded time; the load itself continues without them. At most
+`most` loads run at once, which bounds the memory that they need.
 """
 
 from __future__ import annotations
@@ -22,79 +22,79 @@ MOST_WAITING = 64
 
 
 class ModelUnavailable(UserError):
-    """A model of the list that cannot be loaded now."""
+    """A served model that cannot be loaded now."""
 
 
 class ModelLoading(ModelUnavailable):
-    """A model whose load takes longer than a request waits."""
+    """A model whose load takes longer than a request may wait."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The model {name} is being loaded; please try again in a few seconds.")
 
 
 class Unloadable(Protocol):
-    """A model that can be loaded again."""
+    """A model that can be unloaded and loaded again."""
 
-    def let_go(self) -> None:
-        """Forget the model."""
+    def unload(self) -> None:
+        """Drop the reference to the model."""
 
 
 class Load(threading.Thread):
-    """One load in progress. Once the thread has ended, `model` or `error` is there."""
+    """One load in progress. Once the thread has ended, either `model` or `error` is set."""
 
     def __init__(self, name: str, load: Callable[[], TrainedModel], turns: threading.BoundedSemaphore) -> None:
-        super().__init__(name=f"load {name}", daemon=True)  # a load that hangs does not keep the process
+        super().__init__(name=f"load {name}", daemon=True)  # a hanging load does not keep the process alive
         self.model_name = name
         self.model: TrainedModel | None = None
         self.error: BaseException | None = None
         self._load, self._turns = load, turns
 
     def run(self) -> None:
-        """Load the model when it is this load's turn."""
+        """Wait for a free load slot, then load the model."""
         with self._turns:
             try:
                 self.model = self._load()
-            except BaseException as error:  # whoever waits is told, whatever it is
+            except BaseException as error:  # any failure is reported to the waiting requests
                 self.error = error
 
 
-class Loading:
-    """How a server loads models: it holds `most`, and tells visitors or only the log why a load failed.
+class ModelLoader:
+    """Loads models on demand and unloads the least recently used one beyond `most`.
 
     Args:
-        says_why: whether a visitor is told what is wrong with a model.
-        most: the models loaded on demand that are held, and the loads at one moment.
+        explains_failures: whether a client is told why a load failed; otherwise only the log says so.
+        most: how many models loaded on demand stay in memory, and how many loads run at once.
         seconds: how long a request waits for a load.
-        most_waiting: how many requests wait for loads at once; further ones are refused at once.
-        while_waiting: gives the block inside which a thread waits.
+        most_waiting: how many requests wait for loads at once; further ones are refused immediately.
+        while_waiting: returns the context manager inside which a thread waits.
     """
 
     def __init__(
         self,
-        says_why: bool = True,
+        explains_failures: bool = True,
         most: int = MOST_LOADED,
         seconds: float = LOAD_SECONDS,
         most_waiting: int = MOST_WAITING,
         while_waiting: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
-        self.says_why = says_why
+        self.explains_failures = explains_failures
         self._most, self._seconds, self._while_waiting = most, seconds, while_waiting
         self._turns = threading.BoundedSemaphore(most)
         self._waits = threading.BoundedSemaphore(most_waiting)
-        self._latest: list[Unloadable] = []  # the last one was asked for last
+        self._recent: list[Unloadable] = []  # the most recently used one is last
         self._order = threading.Lock()
 
     def start(self, name: str, load: Callable[[], TrainedModel]) -> Load:
-        """Start to load a model; `load` may raise ModelUnavailable."""
+        """Start loading a model; `load` may raise ModelUnavailable."""
         started = Load(name, load, self._turns)
         started.start()
         return started
 
     def wait_for(self, load: Load) -> TrainedModel:
-        """Return what a load gives.
+        """Wait for a load and return its model.
 
         Raises:
-            ModelLoading: it takes longer than a request waits, or too many wait.
+            ModelLoading: it takes longer than a request may wait, or too many requests wait.
             ModelUnavailable: it failed.
         """
         if not self._waits.acquire(blocking=False):
@@ -110,10 +110,10 @@ class Loading:
             raise ModelUnavailable(str(load.error)) from load.error
         return load.model
 
-    def asked_for(self, served: Unloadable) -> None:
-        """Take note that a model was asked for, and let go of the one that was not for longest."""
+    def touch(self, served: Unloadable) -> None:
+        """Mark a model as used now, and unload the least recently used one beyond the limit."""
         with self._order:
-            self._latest = [*(other for other in self._latest if other is not served), served]
-            for oldest in self._latest[: -self._most]:
-                oldest.let_go()
-            self._latest = self._latest[-self._most :]
+            self._recent = [*(other for other in self._recent if other is not served), served]
+            for oldest in self._recent[: -self._most]:
+                oldest.unload()
+            self._recent = self._recent[-self._most :]

@@ -1,4 +1,4 @@
-"""From the folders of a command line to the models of an application: at once, or when they are first asked for."""
+"""Opens the run folders of a command line as models, loaded at start or on first use."""
 
 from __future__ import annotations
 
@@ -6,64 +6,53 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unrolled.serving.models import ModelFolder
-from unrolled.shipped import shipped_model_folder
-
-if TYPE_CHECKING:
-    from unrolled.trained import TrainedModel
+from unrolled.shipped import BUNDLED_STORIES, run_directory
 
 LOG = logging.getLogger("unrolled.web")
-SHIPPED = "builtin:stories"
 
 
-def models_of(
+def open_models(
     run_folders: Sequence[str | Path],
     at_start: int,
     on_warning: Callable[[str], None] = LOG.warning,
     decoding: str = "float32",
 ) -> list[ModelFolder]:
-    """Return models for `create_app`: loaded ones, or, where there are more than `at_start`, only the first one loaded.
+    """Return models for `create_app`: all of them loaded, or only the first if there are more than `at_start`.
 
-    Without folders, the model that comes with the package. They write with weights of the precision `decoding`.
+    Args:
+        run_folders: run directories; if empty, the bundled model.
+        at_start: the largest number of models that are all loaded now.
+        on_warning: called with one sentence for each folder given twice.
+        decoding: the precision of the weights used for generation.
 
     Raises:
-        UserError: a folder that is loaded now cannot be, or one that is loaded later holds no model.
+        UserError: a model that is loaded now cannot be loaded, or a folder for later does not hold a model.
     """
-    folders = _without_repeats(run_folders or [SHIPPED], on_warning)
+    folders = _without_repeats(run_folders or [BUNDLED_STORIES], on_warning)
     now = len(folders) if len(folders) <= at_start else 1
     return [model_folder(folder, number < now, decoding) for number, folder in enumerate(folders)]
 
 
-def open_model(folder: str | Path, decoding: str = "float32") -> TrainedModel:
-    """Load a model for writing, ready for its first text.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    from unrolled.trained import load  # brings PyTorch
-
-    return load(folder, device="cpu", decoding=decoding)
-
-
 def model_folder(folder: str | Path, is_loaded: bool, decoding: str = "float32") -> ModelFolder:
-    """Return a model that is loaded now or later; what it was trained with is read in any case, where it says so.
+    """Return a model that is loaded now or later; a run's settings are read now in either case.
 
     Raises:
-        UserError: there is no such directory, or what is in it is damaged.
+        UserError: the directory does not exist or its content is damaged.
     """
     from unrolled.importers import holds_only_foreign_files
     from unrolled.runs import RunFolder
+    from unrolled.trained import load
 
-    path = shipped_model_folder() if str(folder) == SHIPPED else Path(folder)
-    opened = partial(open_model, folder, decoding)
+    path = run_directory(folder)
+    load_it = partial(load, folder, device="cpu", decoding=decoding)
     if is_loaded:
-        return ModelFolder(path, opened, model=opened())
+        return ModelFolder(path, load_it, model=load_it())
     if holds_only_foreign_files(path):
-        return ModelFolder(path, opened)
+        return ModelFolder(path, load_it)
     config = RunFolder(path).read_config()
-    return ModelFolder(path, opened, config.settings, tuple(config.warnings))
+    return ModelFolder(path, load_it, config.settings, tuple(config.warnings))
 
 
 def _without_repeats(folders: Sequence[str | Path], on_warning: Callable[[str], None]) -> list[str | Path]:

@@ -1,4 +1,4 @@
-"""What a visitor asks for, whichever way the request came."""
+"""A generation request, independent of the interface that it came through."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class WriteRequest:
-    """A valid request: `sampling` holds the settings that were given, by their names, without the seed."""
+class GenerationRequest:
+    """A request within the server's limits. `sampling` holds the settings that the client sent, except the seed."""
 
     model_id: str
     prompt: str

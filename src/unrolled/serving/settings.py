@@ -1,7 +1,7 @@
-"""Limits of the web application, the values that its page starts with, and what stands between it and its visitors.
+"""Settings of the web application: limits for clients, initial values of the page, hosts and proxies, the history.
 
-Every limit is a ceiling on what one visitor may ask for: characters of a prompt, tokens of a text, seconds of a
-request, texts written at once. Numbers outside them are refused with a message, never clipped in silence.
+Every limit bounds what one client may request: characters of a prompt, tokens of a sample, seconds of a request,
+requests at once. Values beyond a limit are refused with a message, never clipped silently.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-LARGEST_EXACT_INTEGER = 2**53 - 1  # beyond it a browser's JSON numbers are no longer exact
+LARGEST_EXACT_INTEGER = 2**53 - 1  # JSON numbers beyond it are inexact in a browser
 
 DecodingChoice = Literal["float32", "bfloat16"]
 HistoryChoice = Literal["on", "off", "auto", "hidden"]
@@ -19,32 +19,34 @@ HistoryChoice = Literal["on", "off", "auto", "hidden"]
 
 @dataclass(frozen=True)
 class WebSettings:
-    """What one visitor may ask for, which names the server answers to, where it stands, and what it remembers.
+    """Limits, addresses, precision and history of a server.
 
-    `allowed_hosts` holds names as a Host header writes them, without the port. `any_address` also lets every literal IP
-    address pass: safe against DNS rebinding, which needs a name, and what a server in a local network needs.
+    `allowed_hosts` holds names as in a Host header, without the port. `any_address` also accepts every literal IP
+    address, which a server on a local network needs; it is safe, because DNS rebinding needs a name.
 
-    `prefix` is the path that a proxy serves the page under (no slash at its end; empty: none). `behind_proxy` trusts
-    the X-Forwarded headers of one proxy. `public` says that others than this machine's user come here, which
-    `settings_for` finds out: errors then keep the paths of this machine to themselves.
+    `prefix` is the path under which a proxy serves the page, without a trailing slash; empty for none. `behind_proxy`
+    trusts the X-Forwarded headers of one proxy. `public` means that others than the user of this machine can reach the
+    server, which `settings_for` finds out; error messages then omit the paths of this machine.
 
-    `generations_at_once` texts are generated at once; `queue_length` further requests wait up to `queue_seconds` for a
-    slot, first come, first served, before they are refused with 503. The seconds of its Retry-After are random: from 1
-    to `retry_after_seconds`, or to more where the queue is longer. 0 for `queue_length` refuses at once.
+    `generations_at_once` requests generate at once; up to `queue_length` further ones wait at most `queue_seconds` for
+    a slot, first in, first out, and are then refused with 503. Its Retry-After is a random number of seconds from 1 to
+    `retry_after_seconds`, or to more if the queue is long. A `queue_length` of 0 refuses immediately. A request that
+    generates for more than `deadline_seconds` ends with the text written so far.
 
-    A model that is loaded on demand is loaded before a slot is taken. A request waits up to `load_seconds` for it, then
-    is refused with 503 while the load continues; at most `queue_length` requests wait for loads (and at least
+    A model that is loaded on demand is loaded before a slot is taken. A request waits up to `load_seconds` for it and
+    is then refused with 503, while the load continues; at most `queue_length` requests wait for loads (and at least
     `generations_at_once`).
 
-    `most_connections` are open at once (fewer where the process may not open twice as many files). Beyond them, the one
-    that has waited longest without sending a whole request is closed for a new one. A request must be there in whole
-    `body_seconds` after its first byte, its headers `header_seconds` after it (for the first request of a connection:
-    after the connection was opened); an idle connection is closed after `idle_seconds`, and one whose client takes
-    its answer at less than 4 KiB/s after `reader_seconds`. A client that is connected gets its answer even if it will
-    not send anything more (a half-closed connection).
+    At most `most_connections` are open at once (fewer if the process may not open twice as many files). Beyond that,
+    the connection that has waited longest without sending a complete request is closed to admit a new one. A request
+    must be complete `body_seconds` after its first byte, and its headers `header_seconds` after it (for the first
+    request of a connection: after the connection was opened). A connection is closed after `idle_seconds` without a
+    request, or if its client reads an answer at less than 4 KiB/s for `reader_seconds`. A half-closed connection, whose
+    client will not send any more, still gets its answer.
 
-    `history` keeps prompts and texts in `history_file`: `on`, `off`, `hidden` (kept, but without pages to read them) or
-    `auto`, which a server turns into `on` where only this machine can reach it. `keep_days` 0 keeps them for ever.
+    `history` stores prompts and samples in `history_file`: `on`, `off`, `hidden` (stored, but without pages to read
+    them) or `auto`, which a server turns into `on` if only this machine can reach it. They are deleted after
+    `keep_days`; 0 keeps them for ever.
     """
 
     max_prompt_characters: int = 10_000
@@ -56,8 +58,8 @@ class WebSettings:
     max_stops: int = 16
     max_stop_characters: int = 200
     max_samples: int = 16
-    max_tokens_together: int = 8_000  # n * max_tokens of one request to the JSON interface
-    max_body_bytes: int = 256 * 1024  # 10,000 characters of 4 bytes, each written as %XX, and the rest of the form
+    max_tokens_together: int = 8_000  # n * max_tokens of one request to the JSON API
+    max_body_bytes: int = 256 * 1024  # 10,000 characters of 4 bytes, each byte sent as %XX, and the rest of the form
     generations_at_once: int = 4
     deadline_seconds: float = 60.0
     queue_length: int = 64
@@ -69,20 +71,20 @@ class WebSettings:
     body_seconds: float = 30.0
     idle_seconds: float = 30.0
     reader_seconds: float = 30.0
-    models_at_start: int = 8  # with more models than this, all but the first are loaded when they are first asked for
-    models_at_once: int = 8  # of those loaded later; the one that was not asked for longest makes room
-    decoding: DecodingChoice = "float32"  # precision of the weights that texts are written with
+    models_at_start: int = 8  # with more models than this, all but the first are loaded on first use
+    models_at_once: int = 8  # of those loaded on first use; beyond it, the least recently used one is unloaded
+    decoding: DecodingChoice = "float32"  # precision of the weights used for generation
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     any_address: bool = False
     prefix: str = ""
     behind_proxy: bool = False
     public: bool = False
     history: HistoryChoice = "off"
-    history_file: Path | None = None  # None: in the user's data folder
+    history_file: Path | None = None  # None: in the user's data directory
     keep_days: int = 90
     default_prompt: str = "Once upon a time there was a little girl who lived"
 
     @property
     def requests_waiting_for_loads(self) -> int:
-        """The most requests that wait for models to be loaded, all models together."""
+        """How many requests may wait for loads at once, over all models."""
         return max(self.queue_length, self.generations_at_once)

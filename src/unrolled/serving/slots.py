@@ -1,7 +1,7 @@
 """Generation slots, and the queue of requests that wait for one.
 
-A bounded number of requests generate at once. A further request waits its turn, first come, first served, for a bounded
-time and in a queue of bounded length; only what finds the queue full, or waits too long, is refused.
+A bounded number of requests generate at once. Further requests wait in a first-in, first-out queue of bounded length
+for a bounded time; a request that finds the queue full, or waits too long, is refused.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-CHECK_SECONDS = 0.25  # how often a waiting request looks whether its client has left, or the server shuts down
+CHECK_SECONDS = 0.25  # how often a waiting request checks whether its client has left or the server shuts down
 
 
-class Slots:
+class SlotQueue:
     """`most` slots and a first-in, first-out queue of at most `queue_length` requests. Safe to use from any thread.
 
     A thread that waits does so inside a `while_waiting()` block.
@@ -32,7 +32,7 @@ class Slots:
         self._queue_length = queue_length
         self._clock, self._while_waiting = clock, while_waiting
         self._lock = threading.Lock()
-        self._queue: deque[threading.Event] = deque()  # each is set when its request was given a slot
+        self._queue: deque[threading.Event] = deque()  # each is set when its request gets a slot
 
     @property
     def waiting(self) -> int:
@@ -40,17 +40,17 @@ class Slots:
         return len(self._queue)
 
     def acquire(self, seconds: float, has_given_up: Callable[[], bool] = lambda: False) -> bool:
-        """Take a slot, and wait for one where none is free.
+        """Take a slot, waiting for one if none is free.
 
         Args:
             seconds: the longest wait.
             has_given_up: called while waiting; when it returns true the request leaves the queue.
 
         Returns:
-            Whether the caller holds a slot now, which it must then `release`.
+            Whether the caller now holds a slot, which it must `release`.
         """
         with self._lock:
-            if self._free:  # then nobody waits: `release` serves the queue first
+            if self._free:  # implies an empty queue: `release` serves the queue first
                 self._free -= 1
                 return True
             if len(self._queue) >= self._queue_length:
@@ -61,7 +61,7 @@ class Slots:
             return self._waited(turn, self._clock() + seconds, has_given_up)
 
     def release(self) -> None:
-        """Give a slot back: to the request that has waited longest, if there is one."""
+        """Free a slot, or pass it to the request that has waited longest."""
         with self._lock:
             if self._queue:
                 self._queue.popleft().set()
@@ -80,7 +80,7 @@ class Slots:
         return True
 
     def _left(self, turn: threading.Event) -> bool:
-        """Leave the queue; return True where the slot was given in the meantime."""
+        """Leave the queue; return True if the slot was granted in the meantime."""
         with self._lock:
             if turn.is_set():
                 return True

@@ -27,6 +27,7 @@ from unrolled.runs import (
     read_metrics,
     write_card,
 )
+from unrolled.shipped import BUNDLED_STORIES
 from unrolled.training.computing import check_machine, choose_machine
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
 from unrolled.training.fine_tuning import Base, open_base, settings_over_base
@@ -37,12 +38,11 @@ from unrolled.training.trainer import Job, Trainer
 from unrolled.training.unwritable import advice_if_unwritable
 from unrolled.version import __version__
 
-DEFAULT_SOURCE = "builtin:stories"
 DEFAULT_PRESET = "stories-fast"
 
 
 def train(
-    sources: str | Path | Sequence[str | Path] = (DEFAULT_SOURCE,),
+    sources: str | Path | Sequence[str | Path] = (BUNDLED_STORIES,),
     out: str | Path = "runs/stories",
     *,
     preset: str | None = None,

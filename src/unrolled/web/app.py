@@ -1,7 +1,7 @@
-"""The Flask application: the page that writes, its stream and a health check; other pages have files of their own.
+"""The Flask application: the main page, its stream and a health check; the history and the API have their own modules.
 
-Everything is validated before the first byte of an answer, so that a bad request is a 400 with a message and never a
-text that breaks off. Each request has its own generator and state; models are shared and never changed.
+A request is validated before the first byte of its answer, so that a bad one is a 400 with a message, never a truncated
+text. Each request has its own random generator and state; models are shared and read-only.
 """
 
 from __future__ import annotations
@@ -16,14 +16,22 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from unrolled.errors import UserError
 from unrolled.serving.models import ModelFolder
-from unrolled.serving.session import Writing
+from unrolled.serving.session import GenerationSession
 from unrolled.serving.settings import WebSettings
 from unrolled.version import __version__
 from unrolled.web.api import routes as api_routes
-from unrolled.web.context import BROKEN, REFUSALS, Room, the_room
+from unrolled.web.context import BROKEN, REFUSALS, AppContext, app_context
 from unrolled.web.history import pages as history_pages
 from unrolled.web.history.history import History, default_history_file
-from unrolled.web.pages.form_fields import OWN, PRESETS, STOP, UNKNOWN, number_fields, plain_number, shown_values
+from unrolled.web.pages.form_fields import (
+    OWN,
+    SAMPLING_STYLES,
+    STOP,
+    UNKNOWN,
+    number_fields,
+    plain_number,
+    shown_values,
+)
 from unrolled.web.pages.form_reading import json_fields
 from unrolled.web.pages.view import Answer, answer_facts, continuation_of, model_card
 from unrolled.web.security import answers
@@ -43,12 +51,12 @@ def create_app(
     """Build the application around models; the first one is offered first.
 
     Args:
-        models: loaded ones, or folders of ones that are loaded when they are first asked for.
-        settings: limits, and where the application stands.
-        history: where texts are kept; None: as `settings.history` says, of which `auto` is `off` here.
+        models: loaded models, or folders of models that are loaded on first use.
+        settings: limits, addresses and history.
+        history: where samples are stored; None: according to `settings.history`, where `auto` means `off` here.
 
     Raises:
-        ValueError: there is no model.
+        ValueError: `models` is empty.
         UserError: the history cannot be opened.
     """
     if not models:
@@ -59,7 +67,7 @@ def create_app(
         history = open_history(settings)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.json.sort_keys = False
-    app.extensions["unrolled"] = Room(models, settings, history)
+    app.extensions["unrolled"] = AppContext(models, settings, history)
     for blueprint in (routes, history_pages.routes, api_routes.routes):
         app.register_blueprint(blueprint)
     answers.install(app)
@@ -82,65 +90,65 @@ def open_history(settings: WebSettings) -> History:
 
 @routes.get("/")
 def home() -> str | tuple[str, int]:
-    """Show the empty page, for the model that the address names (`?model=ID`)."""
-    room = the_room()
-    asked = request.args.get("model", room.default_id)
-    if asked not in room.models:
-        problem = f"There is no model “{asked[:80]}”; choose one of {', '.join(room.models)}."
-        return _page({"prompt": room.settings.default_prompt}, problems={"model": problem}), 400
-    return _page({"prompt": room.settings.default_prompt, "model": asked})
+    """Show the empty page for the model in the query string (`?model=ID`)."""
+    context = app_context()
+    asked = request.args.get("model", context.default_id)
+    if asked not in context.models:
+        problem = f"There is no model “{asked[:80]}”; choose one of {', '.join(context.models)}."
+        return _page({"prompt": context.settings.default_prompt}, problems={"model": problem}), 400
+    return _page({"prompt": context.settings.default_prompt, "model": asked})
 
 
 @routes.post("/")
 def write() -> str | tuple[str, int, dict[str, str]]:
-    """Answer the plain form: the whole text on a new page."""
-    room, values = the_room(), answers.form_values()
+    """Answer the plain form with the complete text on a new page."""
+    context, values = app_context(), answers.form_values()
     typed = {name: sent[0] for name, sent in values.items() if isinstance(sent[0], str)}
-    preset = _preset(values.get("preset"), typed.get("model"))
-    if preset is not None:
-        return _page(typed | preset)
+    style = _style_values(values.get("preset"), typed.get("model"))
+    if style is not None:
+        return _page(typed | style)
     try:
-        writing = room.open(room.read(values))
-        text = "".join(writing.pieces())
+        session = context.open(context.read(values))
+        text = "".join(session.deltas())
     except REFUSALS as error:
-        body, status, headers = room.refusal(error)
+        body, status, headers = context.refusal(error)
         problems = body.get("fields")
         return _page(typed, problems=problems, message=None if problems else body["error"]), status, headers
-    facts = answer_facts(writing, room.settings, room.keep(writing, "page"))
-    return _page(typed | {"prompt": writing.prompt}, answer=Answer(writing.prompt, text, facts))
+    facts = answer_facts(session, context.settings, context.keep(session, "page"))
+    return _page(typed | {"prompt": session.prompt}, answer=Answer(session.prompt, text, facts))
 
 
 @routes.post("/stream")
 def stream() -> Response | tuple[Response, int, dict[str, str]]:
-    """Answer with one JSON object a line: pieces of text, then how the text was made."""
-    room = the_room()
+    """Answer with one JSON object per line: the text in deltas, then the facts about it."""
+    context = app_context()
     try:
         values = json_fields(request.get_data()) if request.is_json else answers.form_values()
-        writing = room.open(room.read(values))
+        session = context.open(context.read(values))
     except REFUSALS as error:
-        body, status, headers = room.refusal(error)
+        body, status, headers = context.refusal(error)
         return jsonify(body), status, headers
-    response = Response(_lines(writing, room), mimetype="application/x-ndjson")
-    response.headers["X-Accel-Buffering"] = "no"  # nginx passes each line on at once
-    response.headers["X-Unrolled-Seed"] = str(writing.seed)
-    response.call_on_close(writing.close)
+    response = Response(_lines(session, context), mimetype="application/x-ndjson")
+    response.headers["X-Accel-Buffering"] = "no"  # nginx then forwards each line immediately
+    response.headers["X-Unrolled-Seed"] = str(session.seed)
+    response.call_on_close(session.close)
     return response
 
 
 @routes.get("/health")
 def health() -> Response:
-    """Say that the server answers."""
+    """Report that the server is up."""
     return jsonify(status="ok")
 
 
-def _lines(writing: Writing, room: Room) -> Iterator[str]:
-    pieces = writing.pieces()
+def _lines(session: GenerationSession, context: AppContext) -> Iterator[str]:
+    deltas = session.deltas()
     try:
-        for piece in pieces:
-            yield _line({"text": piece})
-    except GeneratorExit:  # the reader left
-        pieces.close()
-        room.keep(writing, "page")
+        for text in deltas:
+            yield _line({"text": text})
+    except GeneratorExit:  # the client left
+        deltas.close()
+        context.keep(session, "page")
         raise
     except UserError as error:
         yield _line({"error": str(error)})
@@ -148,19 +156,19 @@ def _lines(writing: Writing, room: Room) -> Iterator[str]:
         LOG.exception("generation failed")
         yield _line({"error": BROKEN})
     else:
-        yield _line(answer_facts(writing, room.settings, room.keep(writing, "page")))
+        yield _line(answer_facts(session, context.settings, context.keep(session, "page")))
 
 
 def _line(value: dict[str, object]) -> str:
     return json.dumps(value) + "\n"
 
 
-def _preset(sent: list[object] | None, model_id: str | None) -> dict[str, str] | None:
-    """Return what the fields hold after a preset's button was pressed, or None where none was."""
-    room = the_room()
-    if sent == [OWN] and model_id in (None, "", *room.models):
-        return shown_values(room.models[model_id or room.default_id].sampling, room.settings)
-    chosen = next((preset for preset in PRESETS if sent == [preset.name]), None)
+def _style_values(sent: list[object] | None, model_id: str | None) -> dict[str, str] | None:
+    """Return the field values that the button of a sampling style sets, or None if no button was pressed."""
+    context = app_context()
+    if sent == [OWN] and model_id in (None, "", *context.models):
+        return shown_values(context.models[model_id or context.default_id].sampling, context.settings)
+    chosen = next((style for style in SAMPLING_STYLES if sent == [style.name]), None)
     return None if chosen is None else {name: plain_number(value) for name, value in chosen.values.items()}
 
 
@@ -171,25 +179,25 @@ def _page(
     message: str | None = None,
     answer: Answer | None = None,
 ) -> str:
-    """Render the page with the form filled in as typed, and the chosen model's own settings in all other fields."""
-    room = the_room()
-    cards = {served.id: model_card(served, room.settings) for served in room.models.values()}
-    chosen = cards.get(typed.get("model", ""), cards[room.default_id])
+    """Render the page with the form as typed and the chosen model's own settings in all other fields."""
+    context = app_context()
+    cards = {served.id: model_card(served, context.settings) for served in context.models.values()}
+    chosen = cards.get(typed.get("model", ""), cards[context.default_id])
     return render_template(
         "page.html",
         version=__version__,
         models=cards,
         chosen=chosen,
-        fields=number_fields(room.settings),
+        fields=number_fields(context.settings),
         stop=STOP,
         choice=UNKNOWN,
         typed={"seed": ""} | chosen.values | typed,
-        presets=PRESETS,
-        settings=room.settings,
+        styles=SAMPLING_STYLES,
+        settings=context.settings,
         problems={} if problems is None else problems,
         message=message,
         answer=answer,
-        following=continuation_of(answer.prompt, answer.text, room.settings) if answer else None,
-        kept=room.history,
-        browsable=room.shown_history,
+        following=continuation_of(answer.prompt, answer.text, context.settings) if answer else None,
+        kept=context.history,
+        browsable=context.shown_history,
     )

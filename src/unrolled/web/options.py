@@ -1,4 +1,4 @@
-"""The options of `unrolled serve`, checked together, as settings of the web application."""
+"""The options of `unrolled serve`, validated and turned into settings of the web application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unrolled.web.security.prefix import read_prefix
 LONGEST_DAYS = 36_500
 
 
-def read_settings(
+def settings_from_options(
     *,
     prefix: str = "",
     behind_proxy: bool = False,
@@ -24,10 +24,10 @@ def read_settings(
     models_at_start: int = 8,
     decoding: DecodingChoice = "float32",
 ) -> WebSettings:
-    """Return settings for a server; see `WebSettings`.
+    """Return the settings of a server; see `WebSettings`.
 
     Raises:
-        UserError: one of them cannot be meant.
+        UserError: an option is out of range or malformed.
     """
     if not 0 <= keep_days <= LONGEST_DAYS:
         raise UserError(f"--keep-days takes 0 (for ever) to {LONGEST_DAYS:,} days, not {keep_days}.")

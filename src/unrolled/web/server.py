@@ -1,7 +1,7 @@
-"""Serving the application with waitress: bind first, say where, then answer until SIGINT or SIGTERM.
+"""Serves the application with waitress: bind, report the URL, then answer requests until SIGINT or SIGTERM.
 
-The socket is bound before anything else, so that a taken port is one plain sentence and not a traceback from a thread.
-Loopback is the default; another address is served when asked for, with a warning, since there is no password.
+The socket is bound first, so that a port in use is reported in one sentence, not by a traceback from a thread. The
+default is loopback; any other address draws a warning, since there is no password.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from waitress.adjustments import Adjustments
 
 from unrolled.errors import UserError
 from unrolled.serving.models import double_names
-from unrolled.serving.opening import models_of
-from unrolled.serving.session import Desk
+from unrolled.serving.opening import open_models
+from unrolled.serving.session import GenerationSlots
 from unrolled.serving.settings import LOOPBACK_HOSTS, WebSettings
 from unrolled.web.app import create_app, open_history
 from unrolled.web.history.history import MOST_ENTRIES, History
@@ -33,10 +33,10 @@ from unrolled.web.transport.threads import ThreadPool
 
 LOG = logging.getLogger("unrolled.web")
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5000
-SPARE_THREADS = 8  # pages and health checks are answered while all slots are taken
+SPARE_THREADS = 8  # answer pages and health checks while all slots are taken
 BACKLOG = 1024
-MOST_HEADER_BYTES = 32 * 1024  # reading them takes time that grows with their square
-MOST_UNSENT_BYTES = 1024 * 1024  # of an answer, then its thread waits for the reader; no text and no page is that long
+MOST_HEADER_BYTES = 32 * 1024  # parsing time grows with the square of their size
+MOST_UNSENT_BYTES = 1024 * 1024  # of an answer, then its thread waits for the client; no page is that long
 
 
 def serve_models(
@@ -49,26 +49,25 @@ def serve_models(
     on_note: Callable[[str], None] = LOG.info,
     on_warning: Callable[[str], None] = LOG.warning,
 ) -> None:
-    """Load models and serve them until interrupted; without run folders, the shipped model.
+    """Load models and serve them until interrupted.
 
     Args:
-        run_folders: run directories; the first is offered first. With more than `settings.models_at_start`, all others
-            are loaded when they are first asked for.
-        host: a name or address to bind; anything but loopback calls `on_warning`.
-        port: 0 takes any free one.
-        settings: limits, and where the server stands; names in `allowed_hosts` are answered beside those that follow
-            from `host`.
+        run_folders: run directories, the default model first; if empty, the bundled model. If there are more than
+            `settings.models_at_start`, all but the first are loaded on first use.
+        host: a name or address to bind; any address other than loopback triggers a warning.
+        port: 0 takes any free port.
+        settings: limits, addresses and history; `allowed_hosts` extends the names that follow from `host`.
         on_ready: called with the URL once requests are accepted.
-        on_note: called with one sentence on what is kept, where something is.
-        on_warning: called with one sentence for each thing that a user should know.
+        on_note: called with one sentence for each fact worth telling, such as where the history is.
+        on_warning: called with one sentence for each warning.
 
     Raises:
         UserError: a model cannot be loaded, the address cannot be bound, or the history cannot be opened.
     """
-    with contextlib.closing(bind(host, port)) as bound:  # before the models: a taken port is found without them
+    with contextlib.closing(bind(host, port)) as bound:  # first: a port in use is reported at once
         asked = WebSettings(history="auto") if settings is None else settings
         settings, history = _with_history(settings_for(bound, asked), asked.history == "auto", on_warning)
-        models = models_of(run_folders, settings.models_at_start, on_warning, settings.decoding)
+        models = open_models(run_folders, settings.models_at_start, on_warning, settings.decoding)
         app = create_app(models, settings, history)
         served = app.extensions["unrolled"].models
         warned = [
@@ -78,13 +77,13 @@ def serve_models(
         ]
         for sentence in (*double_names(served), *warned):
             on_warning(sentence)
-        precision = models[0].model.decoding  # the first one is always loaded
-        if precision != "float32":
-            on_note(f"Decoding with {precision} weights, which are rounded; a seed gives another text.")
+        note = models[0].model.decoding_note  # the first one is always loaded
+        if note is not None:
+            on_note(note)
         if history is not None and history.trouble is None:
             days = f"for {settings.keep_days} days" if settings.keep_days else "for ever"
             most = f"the newest {MOST_ENTRIES:,} at most"
-            on_note(f"Prompts and texts are kept {days}, {most}, in {history.file}; --history off keeps none.")
+            on_note(f"Prompts and samples are stored {days}, {most}, in {history.file}; --history off stores none.")
         _serve_on(bound, app, on_ready, on_warning)
 
 
@@ -106,40 +105,40 @@ def serve(
 
 
 class Server:
-    """A bound, listening server. `run` answers until `stop` (from any thread) or an interrupt (in the main thread)."""
+    """A bound, listening server. `run` serves until `stop` (from any thread) or an interrupt (in the main thread)."""
 
     def __init__(self, app: Flask, bound: socket.socket) -> None:
-        room = app.extensions["unrolled"]
+        context = app.extensions["unrolled"]
         self.url = address_url(bound)
-        self._desk: Desk = room.desk
-        self._history: History | None = room.history
+        self._slots: GenerationSlots = context.slots
+        self._history: History | None = context.history
         self._leaving = threading.Lock()
         self._has_left = False
-        # The desk bounds the work, so a short queue of pages is no news.
+        # The slots bound the work, so a short queue of pages is not worth a warning.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        pool = ThreadPool(room.settings.generations_at_once + SPARE_THREADS)
-        room.while_waiting = pool.waiting
-        self._waitress = Listener(app, bound, _adjustments(bound, room.settings), room.settings, pool)
+        pool = ThreadPool(context.settings.generations_at_once + SPARE_THREADS)
+        context.while_waiting = pool.waiting
+        self._waitress = Listener(app, bound, _adjustments(bound, context.settings), context.settings, pool)
 
     def run(self, on_ready: Callable[[str], None] = LOG.info) -> None:
-        """Call `on_ready` with the URL, then answer requests until stopped; running texts end at their next token."""
+        """Call `on_ready` with the URL, then serve until stopped; running sessions end at their next token."""
         tidy = contextlib.nullcontext() if self._history is None else self._history.kept_tidy()
-        with tidy, _signals_end(self._desk), contextlib.suppress(KeyboardInterrupt):
+        with tidy, _signals_end(self._slots), contextlib.suppress(KeyboardInterrupt):
             on_ready(self.url)
             self._waitress.run()
-        self._desk.close()
+        self._slots.close()
         self._waitress.task_dispatcher.shutdown()
         self._leave()
 
     def stop(self) -> None:
-        """End `run`, from any thread; a second time does nothing."""
-        self._desk.close()
+        """End `run`, from any thread; further calls do nothing."""
+        self._slots.close()
         with self._leaving:
             if not self._has_left:
                 self._waitress.trigger.pull_trigger(self._leave)
 
     def _leave(self) -> None:
-        """Close every connection and the server's own socket, in the loop's thread; it then has nothing to wait for."""
+        """Close all connections and the listening socket, in the loop's thread, which ends the loop."""
         with self._leaving:
             if self._has_left:
                 return
@@ -150,17 +149,17 @@ class Server:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the address (IPv4 first, where a name has both).
+    """Return a socket that listens on the address (IPv4 if a name has both).
 
     Raises:
-        UserError: no such address, the port is taken or not allowed.
+        UserError: the address does not exist, or the port is in use or not permitted.
     """
     if not 0 <= port <= 65_535:
         raise UserError(f"Port {port} does not exist; choose one from 1024 to 65535, such as --port 5001.")
     family, address = _resolve(host, port)
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if os.name == "posix":  # elsewhere it would share a port that is in use
+        if os.name == "posix":  # on Windows it would share a port that is in use
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -173,11 +172,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def settings_for(bound: socket.socket, settings: WebSettings) -> WebSettings:
-    """Return the settings as they follow from where a server stands: the names it has, and who can reach it.
+    """Return the settings completed for a bound socket: accepted host names, and who can reach the server.
 
-    On loopback the names are the loopback ones and those that were given. A server that others can reach also answers
-    to any literal address and to the machine's name: neither can be taken over by a foreign site's DNS. A server that
-    others reach, directly or through a proxy, keeps a history only where it was told to.
+    On loopback, the accepted names are the loopback ones and those in `settings`. A server that others can reach also
+    accepts any literal address and the machine's name; a foreign site's DNS can take over neither. A server that
+    others reach, directly or through a proxy, stores a history only if told to.
     """
     given = tuple(dict.fromkeys((*settings.allowed_hosts, *LOOPBACK_HOSTS)))
     in_front = settings.behind_proxy or bool(settings.prefix) or not set(given) <= set(LOOPBACK_HOSTS)
@@ -192,10 +191,10 @@ def settings_for(bound: socket.socket, settings: WebSettings) -> WebSettings:
 def _with_history(
     settings: WebSettings, may_do_without: bool, on_warning: Callable[[str], None]
 ) -> tuple[WebSettings, History | None]:
-    """Open the history that the settings ask for; go without it, with a warning, where nobody asked for it by name.
+    """Open the history that the settings require; if `may_do_without`, a failure is only a warning.
 
     Raises:
-        UserError: it was asked for, and cannot be opened.
+        UserError: the history cannot be opened.
     """
     if settings.history == "off":
         return settings, None
@@ -204,10 +203,10 @@ def _with_history(
     except UserError as error:
         if not may_do_without:
             raise
-        on_warning(f"No history is kept: {error}")
+        on_warning(f"No history is stored: {error}")
         return replace(settings, history="off"), None
     if history.trouble is not None:
-        on_warning(f"New texts are not kept in the history {history.file}: {history.trouble.reason}.")
+        on_warning(f"New samples are not stored in the history {history.file}: {history.trouble.reason}.")
     return settings, history
 
 
@@ -217,7 +216,7 @@ def is_loopback(bound: socket.socket) -> bool:
 
 
 def address_url(bound: socket.socket) -> str:
-    """Return the URL to open; for a socket on all addresses, its loopback one."""
+    """Return the URL to open; for a socket on all addresses, the loopback URL."""
     literal = _literal(bound)
     if _address(bound).is_unspecified:
         literal = "127.0.0.1" if bound.family == socket.AF_INET else "[::1]"
@@ -239,21 +238,22 @@ def _serve_on(
     settings = app.extensions["unrolled"].settings
     if settings.public and app.extensions["unrolled"].shown_history is not None:
         on_warning(
-            "Who can reach this page can read and delete its history; --history hidden keeps one without a page."
+            "Everyone who can reach this page can read and delete its history; "
+            "--history hidden stores one without a page."
         )
     server.run(on_ready)
 
 
 def _adjustments(bound: socket.socket, settings: WebSettings) -> Adjustments:
-    """Return the settings of waitress."""
-    most_body = 2 * settings.max_body_bytes  # up to here Flask answers, in our words
+    """Return the settings for waitress."""
+    most_body = 2 * settings.max_body_bytes  # up to this size Flask refuses the body, with our message
     return Adjustments(
         sockets=[bound],
         max_request_header_size=MOST_HEADER_BYTES,
         max_request_body_size=most_body,
-        inbuf_overflow=most_body + 1,  # no body goes to a file, which would take a descriptor
+        inbuf_overflow=most_body + 1,  # keeps bodies in memory: a temporary file would take a descriptor
         outbuf_high_watermark=MOST_UNSENT_BYTES,
-        channel_request_lookahead=1,  # reads on while a text is written, and so notices who left
+        channel_request_lookahead=1,  # reads ahead during generation, which detects clients that leave
         backlog=BACKLOG,
         ident=None,
         clear_untrusted_proxy_headers=not settings.behind_proxy,
@@ -292,14 +292,14 @@ def _literal(bound: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _signals_end(desk: Desk) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the loop and all running texts; other threads cannot set handlers, and need none."""
+def _signals_end(slots: GenerationSlots) -> Iterator[None]:
+    """Make SIGINT and SIGTERM end the loop and all sessions; only the main thread can set signal handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: object) -> None:
-        desk.close()
+        slots.close()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}

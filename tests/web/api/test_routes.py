@@ -61,7 +61,8 @@ def test_a_request_is_answered_like_the_command_line(client, model, document):
 def test_what_is_not_given_is_the_models_own(client, talker):
     answer = client.post("/api/generate", json={"model": "talker", "top_k": 4}).json
     assert answer["samples"][0]["tokens"] == 6
-    assert talker.asked == [{"prompt": "", "n": 1, "max_tokens": 6, "top_k": 4, "seed": answer["seed"]}]
+    ((_, reached),) = talker.asked
+    assert reached == talker.settings.sampling.model_copy(update={"n": 1, "top_k": 4, "seed": answer["seed"]})
     assert (
         client.post("/api/generate", json={"seed": answer["seed"], "model": "talker"}).json["samples"]
         == (answer["samples"])
@@ -76,9 +77,9 @@ def test_every_setting_reaches_the_model_under_its_name(client, model):
     }  # fmt: skip
     assert set(given) == set(SamplingSettings.model_fields)
     assert client.post("/api/generate", json={"prompt": "x"} | given).status_code == 200
-    assert model.asked == [{"prompt": "x"} | given | {"stop": ("a", "b")}]
+    assert model.asked == [("x", SamplingSettings(**given))]
     assert client.post("/api/generate", json={"stop": "ab"}).status_code == 200
-    assert model.asked[1]["stop"] == ("ab",)
+    assert model.asked[1][1].stop == ("ab",)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_every_setting_reaches_the_model_under_its_name(client, model):
         (b"\xff", "not readable as JSON"),
         (b"[" * 100_000, "not readable as JSON"),
         (b'{"seed": 1' + b"0" * 5000 + b"}", "not readable as JSON"),
-        (b'{"seed": 1, "seed": 2}', "'seed' is there twice"),
+        (b'{"seed": 1, "seed": 2}', "'seed' was sent twice"),
         (b'{"top_p": NaN}', "top_p"),
         (b'{"temperature": 1e999}', "temperature"),
     ],
@@ -225,7 +226,7 @@ def test_a_model_that_is_not_loaded_is_listed_and_loaded_by_its_first_text(model
     client = create_app([model, ModelFolder(tmp_path / "fox", lambda: FakeModel("fox"))]).test_client()
     listed = client.get("/api/models").json["models"][1]
     assert (listed["id"], listed["loaded"], listed["vocabulary_size"]) == ("fox", False, None)
-    assert "its first text takes a moment longer" in client.get("/?model=fox").get_data(as_text=True)
+    assert "the first request waits for it" in client.get("/?model=fox").get_data(as_text=True)
     assert client.post("/api/generate", json={"model": "fox", "max_tokens": 1}).status_code == 200
     assert client.get("/api/models").json["models"][1]["vocabulary_size"] == 89
 

@@ -208,7 +208,7 @@ def test_what_waits_is_bounded_and_then_the_reader_is_told(history, caplog, monk
         assert [history.keep([entry(name)]) for name in "abc"] == [None, None, history_module.NOT_KEPT]
         with history.kept_tidy():
             pass
-        assert "2 texts could not be added" in caplog.text
+        assert "2 samples could not be added" in caplog.text
     assert history.keep([entry("d")]) is history_module.NOT_KEPT
     with history.kept_tidy():
         pass

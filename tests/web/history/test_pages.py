@@ -90,7 +90,7 @@ def test_texts_are_shown_newest_first_a_page_at_a_time(client, history, monkeypa
     assert shown(first) == ["text 6.", "text 5.", "text 4."]
     assert shown(second) == ["text 3.", "text 2.", "text 1."]
     assert shown(last) == ["text 0."]
-    assert "7 texts, kept for 90 days" in first
+    assert "7 samples, stored for 90 days" in first
     assert 'rel="next" href="./history?page=2"' in first
     assert 'rel="prev"' not in first
     assert 'rel="prev" href="./history?page=2"' in last
@@ -107,7 +107,7 @@ def test_a_search_is_carried_into_pages_exports_and_deletions(client, history, m
     fill(history, 3, prompt="100% & more")
     fill(history, 2, prompt="other")
     page = html.unescape(client.get("/history?q=100%25+%26&model=stories").get_data(as_text=True))
-    assert "3 texts found" in page
+    assert "3 samples found" in page
     assert shown(page) == ["text 2."]
     assert 'href="./history?q=100%25+%26&model=stories&page=2"' in page
     assert 'href="./history.csv?q=100%25+%26&model=stories"' in page
@@ -142,7 +142,7 @@ def test_another_site_deletes_nothing(client, history, headers):
     own = client.post("/history", data={"delete": "matching"}, headers={"Origin": "http://localhost"})
     assert own.status_code == 303
     assert history.count(Query()) == 0
-    assert "Nothing is kept yet." in client.get("/history").get_data(as_text=True)
+    assert "Nothing is stored yet." in client.get("/history").get_data(as_text=True)
 
 
 def test_the_exports_are_files_with_everything_in_them(client, history):
@@ -167,9 +167,9 @@ def test_nothing_that_was_kept_becomes_markup(client, history):
 
 
 def test_the_page_says_whether_texts_are_kept(client, tmp_path):
-    assert "are kept there for 90 days: <a href" in client.get("/").get_data(as_text=True)
+    assert "are stored there for 90 days: <a href" in client.get("/").get_data(as_text=True)
     without = create_app([FakeModel()]).test_client()
-    assert "nothing is kept" in without.get("/").get_data(as_text=True)
+    assert "nothing is stored" in without.get("/").get_data(as_text=True)
     for path in ("/history", "/history.csv", "/history.jsonl"):
         assert without.get(path).status_code == 404
     assert without.post("/history", data={"delete": "matching"}).status_code == 404
@@ -180,7 +180,7 @@ def test_a_hidden_history_is_kept_and_said_but_never_shown(tmp_path):
     app = create_app([FakeModel()], settings)
     client = app.test_client()
     page = client.post("/", data={"max_tokens": "2"}).get_data(as_text=True)
-    assert "are kept there until they are deleted." in page
+    assert "are stored there until they are deleted." in page
     assert "history" not in page
     assert app.extensions["unrolled"].history.count(Query()) == 1
     for path in ("/history", "/history.csv"):
@@ -205,7 +205,7 @@ def test_trouble_with_the_file_costs_no_text_and_is_told_in_plain_words(client, 
         client.post("/history", data={"delete": "1"}),
     ):
         assert refused.status_code == 503
-        assert "cannot be used at the moment" in refused.get_data(as_text=True)
+        assert "cannot be used right now" in refused.get_data(as_text=True)
         assert "secret" not in refused.get_data(as_text=True)
         assert str(history.file) in html.unescape(refused.get_data(as_text=True))
 
@@ -227,10 +227,10 @@ def test_a_history_that_cannot_be_written_is_shown_and_says_why(client, history,
     )
     written = client.post("/", data={"seed": "0", "max_tokens": "3"})
     assert "could not be added to the history" in written.get_data(as_text=True)
-    assert "texts are not kept at the moment: <a" in written.get_data(as_text=True)
+    assert "samples are not stored right now: <a" in written.get_data(as_text=True)
     page = client.get("/history").get_data(as_text=True)
     assert len(shown(page)) == 3
-    assert "This history is read-only: no file can be made beside it. New texts are not kept" in page
+    assert "This history is read-only: no file can be made beside it. New samples are not stored" in page
     assert 'value="matching"' not in page
     assert len(client.get("/history.jsonl").get_data(as_text=True).splitlines()) == 3
     refused = client.post("/history", data={"delete": "matching"})
@@ -247,7 +247,7 @@ def test_on_a_full_disk_the_page_says_so_and_deletes(client, history, monkeypatc
     history.trouble = Trouble("full", "its disk is full")
     monkeypatch.setattr(history, "check", lambda: None)
     page = client.get("/history").get_data(as_text=True)
-    assert "New texts are not kept: its disk is full. Those below can be read and deleted." in page
+    assert "New samples are not stored: its disk is full. Those below can be read and deleted." in page
     assert 'value="matching"' in page
 
 

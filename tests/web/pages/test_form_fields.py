@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from unrolled.config import SamplingSettings
 from unrolled.serving.settings import WebSettings
-from unrolled.web.pages.form_fields import PRESETS, escaped, field_names, lines_of, plain_number, shown_values, wording
+from unrolled.web.pages.form_fields import (
+    SAMPLING_STYLES,
+    escaped,
+    field_names,
+    lines_of,
+    plain_number,
+    shown_values,
+    wording,
+)
 from unrolled.web.pages.form_reading import read_fields
 
 SETTINGS = WebSettings()
@@ -50,13 +58,13 @@ def test_any_text_stands_on_one_line_and_is_read_back(text):
     assert lines_of(escaped(text)) == [text]
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
-def test_every_preset_is_a_valid_form(preset):
-    sent = {name: plain_number(value) for name, value in preset.values.items()}
-    assert read_fields(as_sent(sent), SETTINGS, ["a"]).sampling == preset.values
+@pytest.mark.parametrize("style", SAMPLING_STYLES, ids=lambda style: style.name)
+def test_every_sampling_style_is_a_valid_form(style):
+    sent = {name: plain_number(value) for name, value in style.values.items()}
+    assert read_fields(as_sent(sent), SETTINGS, ["a"]).sampling == style.values
 
 
-def test_presets_go_from_careful_to_daring():
-    assert [preset.name for preset in PRESETS] == ["safe", "balanced", "wild"]
-    temperatures = [preset.values["temperature"] for preset in PRESETS]
+def test_sampling_styles_go_from_careful_to_daring():
+    assert [style.name for style in SAMPLING_STYLES] == ["safe", "balanced", "wild"]
+    temperatures = [style.values["temperature"] for style in SAMPLING_STYLES]
     assert temperatures == sorted(set(temperatures))

@@ -260,14 +260,14 @@ def test_a_client_that_left_leaves_the_queue(served, monkeypatch):
     gate = threading.Event()
     model = FakeModel(gates={1: gate})
     app = create_app([model], WebSettings(generations_at_once=1, queue_seconds=1000))
-    server, desk = served(app), app.extensions["unrolled"].desk
+    server, slots = served(app), app.extensions["unrolled"].slots
     with connect(server) as connection:
         response = ask(connection, max_tokens=2, seed=0)
         assert response.readline()
         with raw(server) as client:
             client.sendall(generate(max_tokens=2))
-            until(lambda: desk.waiting == 1)
-        until(lambda: desk.waiting == 0)
+            until(lambda: slots.waiting == 1)
+        until(lambda: slots.waiting == 0)
         gate.set()
         assert rest(response)[-1]["tokens"] == 2
     assert len(model.opened) == 1
@@ -306,7 +306,7 @@ def test_the_page_answers_while_the_queue_is_full(served):
     gate = threading.Event()
     settings = WebSettings(generations_at_once=1, queue_length=3, queue_seconds=1000)
     app = create_app([FakeModel(gates={1: gate})], settings)
-    server, desk = served(app), app.extensions["unrolled"].desk
+    server, slots = served(app), app.extensions["unrolled"].slots
 
     def tokens(_):
         with connect(server) as connection:
@@ -314,7 +314,7 @@ def test_the_page_answers_while_the_queue_is_full(served):
 
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(tokens, number) for number in range(4)]
-        until(lambda: desk.waiting == 3)
+        until(lambda: slots.waiting == 3)
         assert is_healthy(server)
         with connect(server) as connection:
             refused = ask(connection, max_tokens=2)
@@ -326,13 +326,13 @@ def test_the_page_answers_while_the_queue_is_full(served):
 def test_those_who_wait_are_answered_when_the_server_stops(served):
     gate = threading.Event()
     app = create_app([FakeModel(gates={1: gate})], WebSettings(generations_at_once=1, queue_seconds=1000))
-    server, desk = served(app), app.extensions["unrolled"].desk
+    server, slots = served(app), app.extensions["unrolled"].slots
     with connect(server) as connection, raw(server) as client:
         response = ask(connection, max_tokens=2)
         assert response.readline()
         client.sendall(generate(max_tokens=2))
-        until(lambda: desk.waiting == 1)
-        server._desk.close()
+        until(lambda: slots.waiting == 1)
+        server._slots.close()
         assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
         gate.set()
 

@@ -30,7 +30,7 @@ def test_as_many_threads_work_however_many_wait():
     for _ in range(3):
         assert worked.acquire(timeout=30)
     assert not gate.is_set()
-    assert len(pool.threads) == 22
+    until(lambda: len(pool.threads) == 22)
     gate.set()
     until(lambda: len(pool.threads) == 2)
     pool.shutdown()

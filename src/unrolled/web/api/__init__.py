@@ -1,1 +1,1 @@
-"""The JSON interface: what a request may hold, what an answer holds, and the routes between them."""
+"""The JSON API: schemas of requests and answers, and the routes."""

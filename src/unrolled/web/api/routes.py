@@ -1,11 +1,12 @@
-"""The JSON interface: `POST /api/generate`, `GET /api/models`, and their description at `/openapi.json`.
+"""The JSON API: `POST /api/generate`, `GET /api/models`, and their description at `/openapi.json`.
 
-A page of another site can send a form here but no `application/json` without asking first, which this server never
-allows; so the type of the body is part of the guard, beside the Host and Sec-Fetch-Site headers.
+A page of another site can send a form here, but `application/json` only after a CORS preflight, which this server never
+grants. The content type is therefore part of the guard, along with the Host and Sec-Fetch-Site headers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
@@ -14,10 +15,10 @@ from pydantic import ValidationError
 from unrolled.config import validation_problems
 from unrolled.errors import UserError
 from unrolled.serving.models import NoSuchModel, ServedModel
-from unrolled.serving.request import WriteRequest
-from unrolled.serving.session import Writing
+from unrolled.serving.request import GenerationRequest
+from unrolled.serving.session import GenerationSession
 from unrolled.serving.settings import WebSettings
-from unrolled.strict_json import lenient_number, parse_json
+from unrolled.strict_json import lenient_number
 from unrolled.text.unicode import well_formed
 from unrolled.web.api.schemas import (
     GenerateAnswer,
@@ -27,7 +28,8 @@ from unrolled.web.api.schemas import (
     openapi_document,
     request_model,
 )
-from unrolled.web.context import REFUSALS, the_room
+from unrolled.web.context import REFUSALS, app_context
+from unrolled.web.json_object import read_object
 from unrolled.web.pages.view import ending_note
 
 routes = Blueprint("api", __name__)
@@ -35,50 +37,50 @@ routes = Blueprint("api", __name__)
 
 @routes.post("/api/generate")
 def generate() -> Response | tuple[Response, int, dict[str, str]]:
-    """Write on from a prompt; the names are those of `unrolled generate`."""
-    room = the_room()
+    """Generate from a prompt; the settings have the names of `unrolled generate`."""
+    context = app_context()
     if request.mimetype != "application/json":
         abort(415, "Send the request as JSON, with the header Content-Type: application/json.")
     try:
-        asked = read_request(request.get_data(), room.settings, list(room.models))
-        writing = room.open(asked)
-        for _ in writing.pieces():
+        asked = read_request(request.get_data(), context.settings, list(context.models))
+        session = context.open(asked)
+        for _ in session.deltas():
             pass
     except REFUSALS as error:
-        body, status, headers = room.refusal(error)
+        body, status, headers = context.refusal(error)
         return jsonify(body), status, headers
-    return jsonify(_answer(writing, room.keep(writing, "api"), room.settings))
+    return jsonify(_answer(session, context.keep(session, "api"), context.settings))
 
 
 @routes.get("/api/models")
 def models() -> Response:
     """List the models."""
-    room = the_room()
-    answers = [_model_answer(served, served.id == room.default_id) for served in room.models.values()]
+    context = app_context()
+    answers = [_model_answer(served, served.id == context.default_id) for served in context.models.values()]
     return jsonify(ModelsAnswer(models=answers).model_dump(mode="json"))
 
 
 @routes.get("/openapi.json")
 def openapi() -> Response:
-    """Describe the interface."""
-    return jsonify(openapi_document(the_room().settings, request.script_root))
+    """Describe the API."""
+    return jsonify(openapi_document(app_context().settings, request.script_root))
 
 
-def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> WriteRequest:
+def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> GenerationRequest:
     """Read the body of a request.
 
     Args:
         body: a JSON object in UTF-8.
         settings: the limits.
-        model_ids: the ids that there are; the first is the default.
+        model_ids: the ids of the served models; the first is the default.
 
     Raises:
-        NoSuchModel: it names another model.
-        UserError: it is no JSON object, or its values cannot be used; all problems are in one message.
+        NoSuchModel: it names a model that is not served.
+        UserError: it is not a JSON object, or has invalid values; one message lists all problems.
     """
-    values = _json_object(body)
+    values = read_object(body, _UniqueNames, lenient_number)
     if isinstance(values.get("stop"), list):
-        values["stop"] = tuple(values["stop"])  # what the settings hold; nothing else is converted
+        values["stop"] = tuple(values["stop"])  # the type of the setting; nothing else is converted
     model = request_model(settings)
     try:
         asked = model.model_validate(values, strict=True)
@@ -89,37 +91,29 @@ def read_request(body: bytes, settings: WebSettings, model_ids: list[str]) -> Wr
     if model_id not in model_ids:
         raise NoSuchModel(model_id, model_ids)
     given = asked.model_dump(exclude_unset=True, exclude={"model", "prompt", "seed"})
-    return WriteRequest(model_id, well_formed(asked.prompt), given, asked.seed)
+    return GenerationRequest(model_id, well_formed(asked.prompt), given, asked.seed)
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        values = parse_json(body.decode("utf-8"), pairs_hook=_without_doubles, number_hook=lenient_number)
-    except ValueError:  # not UTF-8, or a JsonProblem
-        raise UserError("The body is not readable as JSON; send one object in UTF-8.") from None
-    if not isinstance(values, dict):
-        raise UserError('The body must be one JSON object, such as {"prompt": "Once upon a time"}.')
-    return values
+class _UniqueNames(dict):
+    """A JSON object as a dict; duplicate names are refused."""
+
+    def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        super().__init__()
+        for name, value in pairs:
+            if name in self:
+                raise UserError(f"The name {name!r} was sent twice; send it once.")
+            self[name] = value
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in values:
-            raise UserError(f"The name {name!r} is there twice; send it once.")
-        values[name] = value
-    return values
-
-
-def _answer(writing: Writing, notice: str | None, settings: WebSettings) -> dict[str, Any]:
-    note = " ".join(filter(None, (ending_note(writing.outcome.finish_reason, settings), notice)))
+def _answer(session: GenerationSession, notice: str | None, settings: WebSettings) -> dict[str, Any]:
+    note = " ".join(filter(None, (ending_note(session.outcome.finish_reason, settings), notice)))
     return GenerateAnswer(
-        seed=writing.seed,
-        samples=[SampleAnswer(**vars(sample)) for sample in writing.samples],
-        prompt=writing.prompt,
-        unknown=list(writing.unknown),
-        model=writing.model_id,
-        warnings=list(writing.warnings),
+        seed=session.seed,
+        samples=[SampleAnswer(**vars(sample)) for sample in session.samples],
+        prompt=session.prompt,
+        unknown=list(session.unknown),
+        model=session.model_id,
+        warnings=list(session.warnings),
         note=note or None,
     ).model_dump(mode="json")
 

@@ -1,7 +1,7 @@
-"""What the JSON interface takes and gives, as pydantic models; `/openapi.json` is made from them.
+"""Requests and answers of the JSON API as pydantic models, from which `/openapi.json` is generated.
 
-A request is a `SamplingSettings` with the page's narrower limits, a prompt and a model. Nothing is converted: a number
-in quotes is no number.
+A request is a `SamplingSettings` with the narrower limits of the server, a prompt and a model. Nothing is converted: a
+number in quotes is not a number.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ class SampleAnswer(BaseModel):
     finish_reason: Literal["stop", "length", "deadline", "shutdown", "disconnected", "error"] = Field(
         description="stop: a stop string or the end of a text; length: max_tokens; deadline: too slow"
     )
-    tokens: int = Field(ge=0, description="all that were drawn, those of a stop string included")
-    seed: int = Field(description="gives this text again as the only sample")
+    tokens: int = Field(ge=0, description="all tokens drawn, including those of a stop string")
+    seed: int = Field(description="reproduces this text as the only sample")
 
 
 class GenerateAnswer(BaseModel):
-    """What was written: the same as `unrolled generate --json`, with the model's id and warnings."""
+    """The result: the same as `unrolled generate --json`, with the model's id and warnings."""
 
-    seed: int = Field(description="the seed used, drawn where none was given")
+    seed: int = Field(description="the seed used; drawn if none was given")
     samples: list[SampleAnswer]
     prompt: str
-    unknown: list[str] = Field(description="what of the prompt the model has never seen and read as unknown")
+    unknown: list[str] = Field(description="parts of the prompt that the model does not know and read as unknown")
     model: str
-    warnings: list[str] = Field(description="what a user of this model should know")
-    note: str | None = Field(description="why a text is shorter than asked for, or was not kept")
+    warnings: list[str] = Field(description="warnings for users of this model")
+    note: str | None = Field(description="why a sample is shorter than requested, or was not stored")
 
 
 class ModelAnswer(BaseModel):
@@ -45,13 +45,13 @@ class ModelAnswer(BaseModel):
 
     id: str
     name: str
-    default: bool = Field(description="whether it is used where a request names none")
-    loaded: bool = Field(description="if not, its first text takes a moment longer")
-    tokenizer: str = Field(description="what its tokens are: character, word or bpe; token where not known yet")
+    default: bool = Field(description="whether it is used if a request names no model")
+    loaded: bool = Field(description="if false, the first request also waits for it to load")
+    tokenizer: str = Field(description="kind of its tokens: character, word or bpe; token if not yet known")
     vocabulary_size: int | None
     parameters: int | None
     warnings: list[str]
-    sampling: dict[str, Any] = Field(description="its own decoding settings: what a request does not give")
+    sampling: dict[str, Any] = Field(description="its own decoding settings, used for what a request does not set")
 
 
 class ModelsAnswer(BaseModel):
@@ -63,8 +63,8 @@ class ModelsAnswer(BaseModel):
 class ErrorAnswer(BaseModel):
     """Why a request was refused."""
 
-    error: str = Field(description="all problems, in one plain text")
-    models: list[str] | None = Field(None, description="the ids that there are, where the one asked for does not exist")
+    error: str = Field(description="all problems in one text")
+    models: list[str] | None = Field(None, description="the ids of all models, if the requested one does not exist")
 
 
 @lru_cache(maxsize=8)
@@ -82,8 +82,8 @@ def request_model(settings: WebSettings) -> type[SamplingSettings]:
     kinds = {
         **{name: _number_up_to(name, most) for name, most in highest.items()},
         "stop": Annotated[tuple[_stop_text(settings), ...], Field(max_length=settings.max_stops)],
-        "prompt": Annotated[str, Field(max_length=settings.max_prompt_characters, description="text to go on from")],
-        "model": Annotated[str | None, Field(description="an id from /api/models; none: the first model")],
+        "prompt": Annotated[str, Field(max_length=settings.max_prompt_characters, description="text to continue")],
+        "model": Annotated[str | None, Field(description="an id from /api/models; null: the first model")],
     }
     own = SamplingSettings.model_fields
     defaults = {name: own[name].default for name in own} | {"prompt": "", "model": None}
@@ -97,18 +97,18 @@ def request_model(settings: WebSettings) -> type[SamplingSettings]:
 
 
 def openapi_document(settings: WebSettings, root: str) -> dict[str, Any]:
-    """Return the description of the JSON interface in OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1.html).
+    """Return the description of the JSON API in OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1.html).
 
     Args:
         settings: the limits that requests have here.
-        root: the path that the application lies under, as far as it is known.
+        root: the path under which the application is served, if known.
     """
     _, definitions = models_json_schema(
         [(request_model(settings), "validation"), *((answer, "serialization") for answer in ANSWERS)],
         ref_template="#/components/schemas/{model}",
     )
     request = definitions["$defs"]["GenerateRequest"]
-    request["description"] = "A prompt and decoding settings; what is not given is the model's own (see /api/models)."
+    request["description"] = "A prompt and decoding settings; settings not given are the model's own (see /api/models)."
     for name, schema in request["properties"].items():
         if name not in ("prompt", "model", "n"):
             schema.pop("default", None)
@@ -128,18 +128,21 @@ ANSWERS = (GenerateAnswer, ModelsAnswer, ErrorAnswer)
 
 
 def _paths(settings: WebSettings) -> dict[str, Any]:
-    busy = {"description": "Busy, or the model is still being loaded; come back after the seconds in Retry-After."}
+    busy = {"description": "Busy, or the model is still loading; retry after the seconds in Retry-After."}
     return {
         "/api/generate": {
             "post": {
                 "operationId": "generate",
-                "summary": "Write on from a prompt.",
+                "summary": "Generate text from a prompt.",
                 "requestBody": {"required": True, "content": _json("GenerateRequest")},
                 "responses": {
-                    "200": {"description": "The texts.", "content": _json("GenerateAnswer")},
-                    "400": {"description": "All that is wrong with the request.", "content": _json("ErrorAnswer")},
-                    "403": {"description": "A page of another site asks.", "content": _json("ErrorAnswer")},
-                    "404": {"description": "There is no such model.", "content": _json("ErrorAnswer")},
+                    "200": {"description": "The samples.", "content": _json("GenerateAnswer")},
+                    "400": {"description": "All problems of the request.", "content": _json("ErrorAnswer")},
+                    "403": {
+                        "description": "It comes from a page of another site.",
+                        "content": _json("ErrorAnswer"),
+                    },
+                    "404": {"description": "The model does not exist.", "content": _json("ErrorAnswer")},
                     "413": {"description": "The request is too large.", "content": _json("ErrorAnswer")},
                     "415": {
                         "description": "The body is not application/json.",
@@ -164,7 +167,7 @@ def _json(schema: str) -> dict[str, Any]:
 
 
 def _number_up_to(name: str, most: float) -> Any:
-    """Return the type of a decoding setting with its own lowest value and, where that is lower, another highest one."""
+    """Return the type of a decoding setting whose upper bound is lowered to `most`."""
     low, high = sampling_range(name)
     kind = SamplingSettings.model_fields[name].annotation
     return Annotated[kind, Field(ge=low, le=min(most, high), allow_inf_nan=False if kind is float else None)]
@@ -178,7 +181,7 @@ def _not_too_much_together(most: int):
     def check(self: SamplingSettings) -> SamplingSettings:
         asked = self.n * self.max_tokens
         if "max_tokens" in self.model_fields_set and asked > most:
-            raise ValueError(f"n * max_tokens is {asked:,}; this server writes at most {most:,} tokens a request")
+            raise ValueError(f"n * max_tokens is {asked:,}; this server generates at most {most:,} tokens per request")
         return self
 
     return check

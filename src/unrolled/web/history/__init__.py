@@ -1,1 +1,1 @@
-"""The history of prompts and texts: its file, its rows, its pages and its exports."""
+"""The history of prompts and samples: file, rows, pages and exports."""

@@ -1,6 +1,6 @@
-"""Entries on their way into the history: whoever has the turn to write takes all that wait.
+"""Entries waiting to be written to the history: the thread whose turn it is writes all of them.
 
-While another program holds the file, entries wait here, in memory, up to a bound.
+While another program locks the file, entries wait here in memory, up to a bound.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MOST_WAITING = 16 * 2**20  # characters of all entries
 
 
 class Group:
-    """Entries that are written together. `refusal` is a sentence where they could not be."""
+    """Entries that are written together. `refusal` is a sentence if they could not be written."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = tuple(entries)
@@ -23,14 +23,14 @@ class Group:
 
 
 class Backlog:
-    """Groups in the order in which they came; every method may be called from any thread."""
+    """Groups in order of arrival; all methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._groups: list[Group] = []
         self._lock = threading.Lock()
 
     def add(self, entries: Sequence[Entry]) -> Group | None:
-        """Add entries; return their group, or None where too much is waiting already."""
+        """Add entries; return their group, or None if too much is waiting already."""
         group = Group(entries)
         with self._lock:
             if self._groups and sum(waiting.size for waiting in self._groups) + group.size > MOST_WAITING:
@@ -39,11 +39,11 @@ class Backlog:
         return group
 
     def waiting(self) -> list[Group]:
-        """Return the groups that nobody has settled yet."""
+        """Return the groups that are not settled yet."""
         with self._lock:
             return list(self._groups)
 
     def settle(self, groups: Sequence[Group]) -> None:
-        """Take groups out: they are written, or never will be."""
+        """Remove groups that are written or were given up."""
         with self._lock:
             self._groups = [group for group in self._groups if group not in groups]

@@ -1,8 +1,8 @@
-"""The history as a file: CSV that a spreadsheet can open without running anything, and JSON lines with nothing changed.
+"""Exports of the history: CSV that is safe to open in a spreadsheet, and JSON lines with unchanged text.
 
-A spreadsheet takes a cell that begins with = + - @ (or a tab or line break before them) for a formula, and a formula
-can send what stands around it elsewhere (https://owasp.org/www-community/attacks/CSV_Injection). Such a text gets an
-apostrophe before it, which spreadsheets read as "this is text"; JSON lines hold the text itself.
+A spreadsheet treats a cell that begins with = + - @ (or a tab or line break before them) as a formula, and a formula
+can send nearby cells elsewhere (https://owasp.org/www-community/attacks/CSV_Injection). Such a text is prefixed with an
+apostrophe, which marks it as text for spreadsheets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 def as_csv(entries: Iterable[Entry]) -> Iterator[str]:
-    """Yield a CSV file, a piece an entry: UTF-8 with a byte order mark, by which spreadsheets know it."""
+    """Yield a CSV file, one chunk per entry, with the byte order mark by which spreadsheets recognize UTF-8."""
     yield "\ufeff" + _csv_line(COLUMNS)
     for entry in entries:
         values = _values(entry)
@@ -33,13 +33,13 @@ def as_csv(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def as_json_lines(entries: Iterable[Entry]) -> Iterator[str]:
-    """Yield one JSON object a line."""
+    """Yield one JSON object per line."""
     for entry in entries:
         yield json.dumps(_values(entry), ensure_ascii=False) + "\n"
 
 
 def safe_cell(value: Any) -> Any:
-    """Return a value of which no spreadsheet makes a formula; numbers stay numbers."""
+    """Return a value that no spreadsheet treats as a formula; numbers stay numbers."""
     if not isinstance(value, str):
         return value
     text = value.replace("\0", "\ufffd")
@@ -47,7 +47,7 @@ def safe_cell(value: Any) -> Any:
 
 
 def time_words(created: float) -> str:
-    """Return a time as `2026-11-22T07:17:31Z`."""
+    """Format a time as `2026-11-22T07:17:31Z`."""
     return datetime.fromtimestamp(created, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,9 +1,9 @@
 """The file of the history: an SQLite database (https://www.sqlite.org/lockingv3.html) with a rollback journal.
 
-A write-ahead log would let readers and a writer work at the same time, but it needs room and two more files even for
-reading, and keeps what was deleted until it is folded back. With a rollback journal, reading needs nothing but the
-file, so a history on a full or read-only disk stays readable, and once a deletion is committed nothing of it is left.
-The journal stays on the disk: one in memory would need no room, but a crash in mid-write would destroy the file.
+A write-ahead log would let readers and a writer work concurrently, but it needs space and two more files even for
+reading, and retains deleted data until a checkpoint. With a rollback journal, reading needs only the file itself, so a
+history on a full or read-only disk stays readable, and a committed deletion leaves nothing behind. The journal is on
+disk: one in memory would need no space, but a crash during a write would destroy the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unrolled.errors import UserError
 from unrolled.files import open_regular
 from unrolled.web.history.rows import COLUMNS
 
-APPLICATION_ID = 0x756E726C  # "unrl", in the file's header: what says that a file is one of ours
+APPLICATION_ID = 0x756E726C  # "unrl" in the file's header identifies our files
 VERSION = 1
 TABLE = """
 CREATE TABLE IF NOT EXISTS texts (
@@ -35,24 +35,24 @@ OPENING_PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why the file cannot be used; `reason` is a clause."""
+    """Why the file cannot be used; `reason` is a clause of a sentence."""
 
     kind: Literal["locked", "full", "read-only", "damaged", "broken"]
     reason: str
 
 
 class HistoryFile:
-    """Connections to the file, each for one piece of work."""
+    """Opens connections to the file, each for one operation."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def prepare(self) -> None:
-        """Make the file, for this user only, and the table in it, where they do not exist.
+        """Create the file, readable only by this user, and its table, if they do not exist.
 
         Raises:
-            UserError: it is not a regular file, belongs to another program, or to a newer version.
-            sqlite3.Error, OSError: it cannot be read, or there is none and it cannot be made.
+            UserError: it is not a regular file, or belongs to another program or a newer version.
+            sqlite3.Error, OSError: it cannot be read, or does not exist and cannot be created.
         """
         self._make_private()
         self._leave_the_write_ahead_log()
@@ -64,22 +64,22 @@ class HistoryFile:
 
     @contextlib.contextmanager
     def reading(self, patience_seconds: float) -> Iterator[sqlite3.Connection]:
-        """Give a connection that can read, also where the file and its folder cannot be written."""
+        """Yield a connection for reading, which also works if the file and its folder are not writable."""
         with contextlib.closing(self._readable(patience_seconds)) as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self, patience_seconds: float) -> Iterator[sqlite3.Connection]:
-        """Give a connection in a transaction, which is committed at the end and rolled back after an error."""
+        """Yield a connection in a transaction, which is committed at the end, or rolled back after an error."""
         with contextlib.closing(self._connection(patience_seconds)) as connection:
             connection.execute("PRAGMA secure_delete = ON").fetchall()
             (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-            if mode == "delete":  # an emptied journal is as good as a deleted one, and sooner written again
+            if mode == "delete":  # truncating the journal is as safe as deleting it, and faster
                 connection.execute("PRAGMA journal_mode = TRUNCATE").fetchall()
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
-            if mode == "wal":  # an older version has the file open
+            if mode == "wal":  # an older version of unrolled has the file open
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def probe(self, patience_seconds: float) -> None:
@@ -93,7 +93,7 @@ class HistoryFile:
             connection.execute("DELETE FROM texts WHERE id = -1")
 
     def trouble_of(self, error: Exception) -> Trouble:
-        """Say what an error of SQLite means; its messages are the same in all versions, unlike Python's codes."""
+        """Interpret an SQLite error by its message, which, unlike Python's error codes, is the same in all versions."""
         words = str(error)
         if "locked" in words:
             return Trouble("locked", "another program is using it")
@@ -103,7 +103,7 @@ class HistoryFile:
             return Trouble("damaged", "its file is damaged")
         if "readonly" in words:
             return Trouble("read-only", self._why_read_only())
-        if "unable to open" in words and self.path.is_file():  # the journal, that is
+        if "unable to open" in words and self.path.is_file():  # meaning its journal
             return Trouble("read-only", self._why_read_only())
         if "disk I/O" in words:
             return Trouble("full", "its disk is full or faulty")
@@ -118,7 +118,7 @@ class HistoryFile:
         return "this user may not change its file"
 
     def _make_private(self) -> None:
-        """Make the file and its folder; what exists is not even opened, which would end locks that SQLite holds."""
+        """Create the file and its folder; an existing file is not opened, as closing it would drop SQLite's locks."""
         if self.path.is_file():
             return
         if self.path.exists():
@@ -127,19 +127,19 @@ class HistoryFile:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
 
     def _leave_the_write_ahead_log(self) -> None:
-        """Turn the file of an older version into one with a rollback journal, as far as that is possible now."""
+        """Switch the file of an older version to a rollback journal, if that is possible now."""
         with contextlib.closing(self._connection(OPENING_PATIENCE_SECONDS)) as connection:
             if _journal_mode(connection) not in ("wal", None):
                 return
         with contextlib.closing(self._connection(0.0)) as connection, contextlib.suppress(sqlite3.Error):
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()  # needs no shared memory on a full disk
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()  # no shared memory, for a full disk
             connection.execute("PRAGMA journal_mode = DELETE").fetchall()
 
     def _is_ready(self) -> bool:
-        """Say whether the table is there.
+        """Return whether the table exists.
 
         Raises:
-            UserError: the file belongs to another program, or to a newer version.
+            UserError: the file belongs to another program or a newer version.
         """
         with self.reading(OPENING_PATIENCE_SECONDS) as connection:
             (owner,) = connection.execute("PRAGMA application_id").fetchone()
@@ -167,7 +167,7 @@ class HistoryFile:
         except BaseException:
             connection.close()
             raise
-        # A write-ahead log cannot be opened without writing. It is not there, so the file alone is complete.
+        # A write-ahead log cannot be opened without writing. There is none, so the file alone is complete.
         return self._connection(patience_seconds, "mode=ro&immutable=1")
 
     def _has_journal(self) -> bool:
@@ -175,7 +175,7 @@ class HistoryFile:
         return any(file.exists() and file.stat().st_size for file in besides)
 
     def _connection(self, patience_seconds: float, mode: str = "mode=rw") -> sqlite3.Connection:
-        """Open the file, which is never made here: one that was taken away is not made again, unseen."""
+        """Open the file without ever creating it: a file that was removed is not silently recreated."""
         address = f"{self.path.absolute().as_uri()}?{mode}"
         connection = sqlite3.connect(address, timeout=patience_seconds, isolation_level=None, uri=True)
         connection.text_factory = _text
@@ -184,16 +184,16 @@ class HistoryFile:
 
 
 def _what_else(path: Path) -> str:
-    """Say what there is instead of a regular file."""
+    """Describe what exists instead of a regular file."""
     try:
         open_regular(path, 0).close()
     except UserError as error:
         return str(error).partition(";")[0]
-    return f"{path} cannot be read"  # it was replaced a moment ago
+    return f"{path} cannot be read"  # it has just been replaced
 
 
 def _journal_mode(connection: sqlite3.Connection) -> str | None:
-    """Return the mode, or None where the file cannot be read."""
+    """Return the mode, or None if the file cannot be read."""
     with contextlib.suppress(sqlite3.Error):
         return connection.execute("PRAGMA journal_mode").fetchone()[0]
     return None
@@ -204,5 +204,5 @@ def _text(content: bytes) -> str:
 
 
 def _holds(content: bytes | None, needle: str) -> bool:
-    """Say whether a text holds another, casefolded one; it comes as bytes, which may not be UTF-8 in a damaged row."""
+    """Return whether a text contains a casefolded needle; the text is bytes, not always UTF-8 in a damaged row."""
     return content is not None and needle in _text(content).casefold()

@@ -1,9 +1,9 @@
-"""Prompts and the texts written on from them, kept in one SQLite file for later analysis.
+"""Prompts and their samples, stored in one SQLite file for later analysis.
 
-Each piece of work opens a connection of its own and closes it, so that threads and other programs may read and write.
-Within this program they take turns; while another one holds the file, entries wait in memory, and no visitor waits
-long. What is older than the days it may be kept is never shown, and deleted at the start, at every hour of a running
-server and on the way; of the rest, the newest ten thousand entries stay. What is deleted is overwritten in the file.
+Each operation opens and closes its own connection, so that threads and other programs can read and write. Threads of
+this program take turns; while another program locks the file, entries wait in memory, so that no client waits long.
+Entries past their retention time are never shown, and are deleted at start, every hour, and after each write; of the
+rest, the newest ten thousand are kept. Deleted data is overwritten in the file.
 """
 
 from __future__ import annotations
@@ -41,31 +41,31 @@ CONTENT_BYTES = "coalesce(length(CAST(prompt AS BLOB)), 0) + coalesce(length(CAS
 SECONDS_A_DAY = 86_400
 SWEEP_SECONDS = 3_600.0
 MOST_ENTRIES = 10_000
-BATCH = 500  # rows that are searched or read at once
-PORTION = 100  # rows that are deleted at once; others write in between
-OVERHEAD_BYTES = 64 * 1024  # of a journal, beside the content of one entry: the index and the pages around it
-NOT_KEPT = "This text could not be added to the history."
-TRY_AGAIN = "The history cannot be used at the moment; please try again in a minute."
+BATCH = 500  # rows searched or read at once
+PORTION = 100  # rows deleted at once; other threads write in between
+OVERHEAD_BYTES = 64 * 1024  # of a journal, besides the content of one entry: the index and neighbouring pages
+NOT_KEPT = "This sample could not be added to the history."
+TRY_AGAIN = "The history cannot be used right now; please try again in a minute."
 ERRORS = (sqlite3.Error, OSError, TooLate)
 UNFIT = (ValueError, OverflowError)  # a value that SQLite cannot hold
 
 
 class HistoryTrouble(UserError):
-    """The history cannot be read or changed now; writing texts goes on."""
+    """The history cannot be read or changed now; generation is not affected."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which entries: those that hold `text` in prompt or continuation (whatever its case), written by `model`."""
+    """Selects entries by `model`, and by a `text` in prompt or continuation (case-insensitive); empty: all."""
 
     text: str = ""
     model: str = ""
 
 
 class History:
-    """Entries in a file; every method may be called from any thread.
+    """Entries in a file; all methods may be called from any thread.
 
-    `trouble` says why nothing new is kept, as far as the last attempt to write found out; None: all is well.
+    `trouble` says why new entries cannot be stored, according to the last attempt to write; None: they can.
     """
 
     def __init__(
@@ -75,24 +75,24 @@ class History:
         clock: Callable[[], float] = time.time,
         patience_seconds: float = 1.0,
     ) -> None:
-        """Open the file, or make it, and delete what is too old.
+        """Open or create the file, and delete entries that are too old.
 
         Args:
-            file: the database. One that can be read but not written is opened all the same; see `trouble`.
+            file: the database. A file that is readable but not writable is opened too; see `trouble`.
             keep_days: how long entries are kept; 0: for ever.
-            clock: gives the seconds since 1970.
-            patience_seconds: how long a text waits to be kept; readers and deletions wait five times as long.
+            clock: returns the seconds since 1970.
+            patience_seconds: how long storing an entry may wait; reading and deleting wait five times as long.
 
         Raises:
-            UserError: it cannot be read or made, or is a file of something else.
+            UserError: it cannot be read or created, or belongs to another program.
         """
         self.file, self.keep_days = file, keep_days
         self.trouble: Trouble | None = None
         self._clock, self._patience = clock, patience_seconds
         self._database, self._reserve, self._backlog = HistoryFile(file), Reserve(file), Backlog()
         self._turns = Turns()
-        self._stir = threading.Event()  # something waits, or the server ends
-        self._spares_room = False  # what the reserve gave back is for deletions alone
+        self._stir = threading.Event()  # entries wait, or the server ends
+        self._spares_room = False  # the space freed by the reserve is for deletions only
         try:
             self._database.prepare()
         except (sqlite3.Error, OSError) as error:
@@ -102,17 +102,17 @@ class History:
         self._open_for_writing()
 
     def keep(self, entries: Sequence[Entry]) -> str | None:
-        """Add entries; return None, or a sentence for the reader where they could not be kept. Never raises.
+        """Add entries; return None, or a sentence for the reader if they could not be stored. Never raises.
 
-        Where another program holds the file, they are written as soon as that is possible.
+        If another program locks the file, they are written as soon as possible.
         """
         group = self._backlog.add(entries)
         if group is None:
-            LOG.warning("the history is locked, and too many texts wait for it; one was left out")
+            LOG.warning("the history is locked, and too many samples wait for it; one was dropped")
             return NOT_KEPT
         self._write_waiting()
         if group.refusal is None:
-            with contextlib.suppress(HistoryTrouble):  # it is in the log, and the next text makes room
+            with contextlib.suppress(HistoryTrouble):  # it is logged, and the next entry tries again
                 self._delete(self._surplus(PORTION))
         return group.refusal
 
@@ -121,17 +121,17 @@ class History:
         return sum(map(len, self._walk(query)))
 
     def page(self, query: Query, first: int, size: int) -> list[Entry]:
-        """Return `size` matching entries, the newest first, from the one with index `first` on."""
+        """Return `size` matching entries, newest first, starting at index `first`."""
         found = [identity for ids in self._walk(query) for identity in ids]
         return self._read(found[::-1][first : first + size])[::-1]
 
     def entries(self, query: Query) -> Iterator[Entry]:
-        """Yield all matching entries, the oldest first."""
+        """Yield all matching entries, oldest first."""
         for ids in self._walk(query):
             yield from self._read(ids)
 
     def models(self) -> list[str]:
-        """Return the ids of all models that wrote something, sorted."""
+        """Return the ids of all models with entries, sorted."""
         with self._reading() as connection:
             found = connection.execute(
                 "SELECT DISTINCT model FROM texts WHERE created >= ? ORDER BY 1", (self._oldest,)
@@ -139,30 +139,30 @@ class History:
             return [model for (model,) in found if isinstance(model, str)]
 
     def delete(self, identity: int) -> int:
-        """Delete one entry; return how many there were (0 or 1)."""
+        """Delete one entry; return the number deleted (0 or 1)."""
         return self._delete(self._ids("SELECT id FROM texts WHERE id = ?", (identity,)))
 
     def delete_matching(self, query: Query) -> int:
-        """Delete all matching entries, and return their number."""
+        """Delete all matching entries and return their number."""
         return self._delete([identity for ids in self._walk(query) for identity in ids])
 
     def sweep(self) -> int:
-        """Delete what is too old and what is too much, and return how many that were."""
+        """Delete entries that are too old or too many, and return their number."""
         return self._delete(self._surplus(-1))
 
     @property
     def can_delete(self) -> bool:
-        """Whether deleting is worth a try: room for it is set aside on a full disk."""
+        """Whether deleting can succeed; on a full disk, space for it is reserved."""
         return self.trouble is None or self.trouble.kind == "full"
 
     def check(self) -> None:
-        """After trouble, find out whether texts can be kept again."""
+        """After trouble, check whether entries can be stored again."""
         if self.trouble is not None:
             self._open_for_writing()
 
     @contextlib.contextmanager
     def kept_tidy(self) -> Iterator[None]:
-        """Sweep once an hour and write what waits, in a thread that ends with the block."""
+        """Sweep once an hour and write waiting entries, in a thread that ends with the block."""
         over = threading.Event()
         thread = threading.Thread(target=self._tidy, args=(over,), name="history", daemon=True)
         thread.start()
@@ -174,7 +174,7 @@ class History:
             thread.join()
             self._write_waiting()
             if lost := sum(len(group.entries) for group in self._backlog.waiting()):
-                LOG.warning("the history is still locked; %d texts could not be added to it", lost)
+                LOG.warning("the history is still locked; %d samples could not be added to it", lost)
 
     def _tidy(self, over: threading.Event) -> None:
         while not over.is_set():
@@ -188,8 +188,8 @@ class History:
                 LOG.warning("%s", error)
 
     def _open_for_writing(self) -> None:
-        """Set room aside, find out whether the file can be written, and if so, tidy up."""
-        self._reserve.hold()  # first, so that the probe does not take its room
+        """Reserve space, check whether the file is writable, and if so, sweep."""
+        self._reserve.hold()  # first, so that the probe does not take its space
         try:
             with self._turns.writing(self._patience):
                 self._database.probe(self._patience)
@@ -202,11 +202,11 @@ class History:
 
     @property
     def _oldest(self) -> float:
-        """When the oldest entry that may still be shown was made."""
+        """The creation time of the oldest entry that may be shown."""
         return self._clock() - self.keep_days * SECONDS_A_DAY if self.keep_days else float("-inf")
 
     def _walk(self, query: Query) -> Iterator[list[int]]:
-        """Yield the ids of all matching entries, the oldest first, a batch of rows at a time: others write between."""
+        """Yield the ids of all matching entries, oldest first, in batches, so that others can write in between."""
         needle, last = query.text.casefold(), 0
         while True:
             values = (self._oldest, query.model, query.model, needle, needle, needle, last)
@@ -220,7 +220,7 @@ class History:
             last = rows[-1][0]
 
     def _read(self, ids: Sequence[int]) -> list[Entry]:
-        """Return the entries with these ids that are still there, the oldest first."""
+        """Return the entries with these ids that still exist, oldest first."""
         marks = ", ".join("?" * len(ids))
         with self._reading() as connection:
             return [
@@ -233,11 +233,11 @@ class History:
             return [identity for (identity,) in connection.execute(select, values)]
 
     def _surplus(self, most: int) -> list[int]:
-        """Return the entries that are too old or too many; at most `most` of them, or all for -1."""
+        """Return the ids of entries that are too old or too many: at most `most`, or all for -1."""
         return self._ids(f"{TOO_OLD} UNION {TOO_MANY} LIMIT ?", (self._oldest, MOST_ENTRIES, most))
 
     def _write_waiting(self) -> None:
-        """Write all that waits, or leave it to the one that has the turn, or to the thread that tidies."""
+        """Write all waiting entries, or leave them to the thread whose turn it is or to the one that tidies."""
         before = time.monotonic()
         try:
             with self._turns.writing(self._patience):
@@ -248,10 +248,10 @@ class History:
             self._stir.set()
 
     def _write(self, groups: list[Group], patience_seconds: float) -> None:
-        """Write groups in one transaction, or, where that fails, each in one of its own.
+        """Write groups in one transaction, or, if that fails, in one transaction each.
 
         Raises:
-            TooLate: another program holds the file; what was not written waits on.
+            TooLate: another program locks the file; groups that were not written keep waiting.
         """
         try:
             if self._spares_room:
@@ -271,7 +271,7 @@ class History:
         self._backlog.settle(groups)
 
     def _delete(self, ids: Sequence[int]) -> int:
-        """Delete entries in portions; where the disk is full, with the room set aside, and in ever smaller ones."""
+        """Delete entries in portions; on a full disk, use the reserved space and ever smaller portions."""
         deleted, size = 0, PORTION
         try:
             while ids:
@@ -305,15 +305,15 @@ class History:
     def _room_needed(self, identity: int, deleted: int) -> str:
         sizes = self._ids(f"SELECT {CONTENT_BYTES} FROM texts WHERE id = ?", (identity,))
         needed = -(-(sum(sizes) + OVERHEAD_BYTES) // 1024)
-        before = f"{deleted:,} texts were deleted, then the disk was full" if deleted else "The disk is full"
+        before = f"{deleted:,} samples were deleted, then the disk was full" if deleted else "The disk is full"
         return (
-            f"{before}: to delete the next text, about {needed:,} KB must be free on the disk of the history. "
-            "Make room there, and delete again."
+            f"{before}: to delete the next sample, about {needed:,} KB must be free on the disk of the history. "
+            "Free that much space, and delete again."
         )
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection, and turn its errors into one that a page can show."""
+        """Yield a connection, and turn its errors into one that a page can show."""
         try:
             with self._turns.reading(5 * self._patience), self._database.reading(5 * self._patience) as connection:
                 yield connection
@@ -326,11 +326,11 @@ class History:
         if trouble.kind == "read-only":
             return HistoryTrouble(f"The history cannot be changed: {trouble.reason}.")
         if trouble.kind == "damaged":
-            return HistoryTrouble("The file of the history is damaged; move it away, and start the server again.")
+            return HistoryTrouble("The file of the history is damaged; move it away and restart the server.")
         return HistoryTrouble(TRY_AGAIN)
 
     def _note(self, error: Exception) -> Trouble:
-        """Remember why nothing could be written; a lock passes, and is not worth remembering."""
+        """Record why nothing could be written; a lock is temporary and is not recorded."""
         trouble = self._database.trouble_of(error)
         if trouble.kind != "locked":
             self.trouble = trouble
@@ -342,7 +342,7 @@ class _NoRoom(Exception):
 
 
 def default_history_file() -> Path:
-    """Return where the history lies unless another place is asked for: in the user's own data folder."""
+    """Return the default file of the history, in the user's data directory."""
     home = Path.home()
     if sys.platform == "win32":
         folder = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")

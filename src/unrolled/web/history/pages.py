@@ -1,4 +1,4 @@
-"""The history in the browser: search, leaf through, delete, take away as a file."""
+"""The history in the browser: search, page through, delete and export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from unrolled.text.unicode import well_formed
 from unrolled.version import __version__
-from unrolled.web.context import the_room
+from unrolled.web.context import app_context
 from unrolled.web.history.exports import as_csv, as_json_lines, time_words
 from unrolled.web.history.history import History, HistoryTrouble, Query
 from unrolled.web.security.answers import form_values
@@ -25,7 +25,7 @@ routes = Blueprint("history", __name__)
 
 @routes.get("/history")
 def browse() -> str:
-    """Show a page of the texts that match a search, the newest first."""
+    """Show a page of the entries that match a search, newest first."""
     history, query = _history(), _query(request.args)
     history.check()
     found = history.count(query)
@@ -42,7 +42,7 @@ def browse() -> str:
         number=number,
         pages=pages,
         models=history.models(),
-        public=the_room().settings.public,
+        public=app_context().settings.public,
         time_words=time_words,
         address=_address,
     )
@@ -50,7 +50,7 @@ def browse() -> str:
 
 @routes.post("/history")
 def delete() -> WerkzeugResponse:
-    """Delete one text (`delete=ID`) or all that match the search (`delete=matching`), and show the rest."""
+    """Delete one entry (`delete=ID`) or all that match the search (`delete=matching`), and show the rest."""
     history, values = _history(), MultiDict(form_values())
     query, which = _query(values), str(values.get("delete", ""))
     if which == "matching":
@@ -58,18 +58,18 @@ def delete() -> WerkzeugResponse:
     elif which.isascii() and which.isdigit() and len(which) < 19:
         history.delete(int(which))
     else:
-        abort(400, "Say which text to delete: its number, or “matching” for all that match the search.")
+        abort(400, "Say which sample to delete: its number, or “matching” for all that match the search.")
     return redirect(f"./history{_address(query)}", 303)
 
 
 @routes.get("/history.<kind>")
 def export(kind: str) -> Response:
-    """Send all texts that match a search as a file."""
+    """Send all entries that match a search as a file."""
     if kind not in EXPORTS:
-        abort(404, f"The history comes as {' or '.join(f'history.{name}' for name in EXPORTS)}.")
+        abort(404, f"The history is exported as {' or '.join(f'history.{name}' for name in EXPORTS)}.")
     write, content_type = EXPORTS[kind]
     history, query = _history(), _query(request.args)
-    history.count(query)  # a file that cannot be read is an answer of its own, before the first byte of this one
+    history.count(query)  # reports an unreadable file before the first byte of the answer
     response = Response(write(history.entries(query)), content_type=content_type)
     response.headers["Content-Disposition"] = f"attachment; filename=unrolled-history.{kind}"
     return response
@@ -77,20 +77,20 @@ def export(kind: str) -> Response:
 
 @routes.errorhandler(HistoryTrouble)
 def trouble(error: HistoryTrouble) -> tuple[str, int]:
-    """Say that the history cannot be used now; where its file lies is for the user of this machine alone."""
-    place = "" if the_room().settings.public else f" It is the file {_history().file}."
+    """Report that the history cannot be used now; only a local user sees the path of its file."""
+    place = "" if app_context().settings.public else f" It is the file {_history().file}."
     return render_template("error.html", code=503, name="History not available", text=f"{error}{place}"), 503
 
 
 def _history() -> History:
-    history = the_room().shown_history
+    history = app_context().shown_history
     if history is None:
-        abort(404, "This server keeps no history of texts, or does not show it.")
+        abort(404, "This server does not store a history, or does not show it.")
     return history
 
 
 def _query(values: Mapping[str, object]) -> Query:
-    """Return the search that an address or a form holds."""
+    """Return the search in a query string or a form."""
     return Query(*(well_formed(str(values.get(name, "")))[:LONGEST_SEARCH].strip() for name in ("q", "model")))
 
 
@@ -101,7 +101,7 @@ def _page_number(text: str) -> int:
 
 
 def _address(query: Query, **more: object) -> str:
-    """Return a search as the end of an address."""
+    """Return a search as a query string."""
     values = {"q": query.text, "model": query.model, **more}
     pairs = urlencode({name: value for name, value in values.items() if value != ""})
     return f"?{pairs}" if pairs else ""

@@ -1,7 +1,7 @@
-"""Room that is set aside beside the history, so that texts can be deleted when the disk is full.
+"""Disk space reserved next to the history, so that entries can be deleted when the disk is full.
 
-SQLite writes what it changes into a journal first, which is what makes a deletion safe from a power cut; on a full disk
-there is no room for that. The reserve is a file of random bytes (no file system stores them in less) that makes way.
+SQLite first writes the pages that it changes to a journal, which makes a deletion safe against a power failure; a full
+disk has no space for it. The reserve is a file of random bytes (no file system can compress it) that is then removed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ RESERVE_BYTES = 256 * 1024  # for the journal of one entry of 10,000 characters 
 
 
 class Reserve:
-    """The file `NAME-reserve` beside the file `NAME`."""
+    """The file `NAME-reserve` next to the file `NAME`."""
 
     def __init__(self, file: Path) -> None:
         self.path = file.with_name(f"{file.name}-reserve")
 
     def hold(self) -> None:
-        """Set the room aside, where it is not yet; without room, do nothing."""
+        """Reserve the space if it is not reserved yet; do nothing if there is none."""
         try:
             if self.path.is_file() and self.path.stat().st_size == RESERVE_BYTES:
                 return
@@ -29,7 +29,7 @@ class Reserve:
             self.release()
 
     def release(self) -> bool:
-        """Give the room back; return whether there was any."""
+        """Free the space; return whether any was reserved."""
         try:
             self.path.unlink()
         except OSError:

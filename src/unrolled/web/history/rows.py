@@ -1,7 +1,7 @@
 """An entry of the history, and its row in the table.
 
-A file may be damaged: SQLite stores any type in any column. A row is therefore read as far as it can be: what is not of
-its column's type is replaced by a neutral value, and the entry says that it is damaged.
+A file may be damaged: SQLite stores any type in any column. A row is therefore read as far as possible: a value of the
+wrong type is replaced by a neutral one, and the entry is marked as damaged.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from unrolled.strict_json import JsonProblem, parse_json
 
 COLUMNS = "id, created, source, model, prompt, text, finish_reason, tokens, seconds, seed, settings"
-_LATEST = 253_402_300_799.0  # the end of the year 9999, the last that a date can show
+_LATEST = 253_402_300_799.0  # the end of the year 9999, the last representable date
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A text and how it came to be. `created` is in seconds since 1970 (UTC); `id` is 0 before it is kept."""
+    """A sample and how it was generated. `created` is in seconds since 1970 (UTC); `id` is 0 before it is stored."""
 
     created: float
     source: str  # "page" or "api"
@@ -32,11 +32,11 @@ class Entry:
     seed: int
     settings: dict[str, Any]
     id: int = 0
-    damaged: bool = False  # some of it could not be read
+    damaged: bool = False  # some values could not be read
 
     @property
     def size(self) -> int:
-        """About how many characters it holds."""
+        """Its approximate number of characters."""
         return len(self.prompt) + len(self.text) + 1_000
 
 

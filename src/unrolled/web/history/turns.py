@@ -1,7 +1,7 @@
-"""Turns of the threads that use the history's file: several readers at once, or one writer, in the order they came.
+"""A fair readers-writer lock for the history's file: several readers at once or one writer, in order of arrival.
 
-SQLite has locks of its own, but whoever finds one taken sleeps and tries again, up to a tenth of a second later: under
-load that is slow, and the unlucky never come first. Here threads of one program are woken when it is their turn.
+SQLite's own locks make a waiting thread sleep and retry, up to a tenth of a second later, which is slow and unfair
+under load. Here the threads of one program are woken when it is their turn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class TooLate(Exception):
 
 
 class Turns:
-    """A lock for many readers or one writer; a thread that holds it must not ask for it again."""
+    """A lock for many readers or one writer; it is not reentrant."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -27,7 +27,7 @@ class Turns:
 
     @contextlib.contextmanager
     def reading(self, patience_seconds: float) -> Iterator[None]:
-        """Wait until no writer is at work or was there before.
+        """Wait until no writer is active or ahead in the queue.
 
         Raises:
             TooLate: that took longer than `patience_seconds`.
@@ -44,7 +44,7 @@ class Turns:
 
     @contextlib.contextmanager
     def writing(self, patience_seconds: float) -> Iterator[None]:
-        """Wait until nobody else is at work or was there before.
+        """Wait until nobody else is active or ahead in the queue.
 
         Raises:
             TooLate: that took longer than `patience_seconds`.

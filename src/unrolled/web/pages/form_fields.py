@@ -1,7 +1,7 @@
-"""The decoding settings as fields of the page: one table that draws the form and guards the server.
+"""The decoding settings as fields of the page: one table that both renders the form and bounds what it accepts.
 
-A field has no default of its own: what it starts with, and what it means when it is empty, is the chosen model's own
-setting. In hints, UNITS stands for what the model's tokens are.
+A field has no default: its initial value, and its meaning when empty, is the chosen model's own setting. In hints,
+UNITS stands for the kind of the model's tokens.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 from unrolled.config import SamplingSettings, sampling_range
 from unrolled.serving.settings import LARGEST_EXACT_INTEGER, WebSettings
 
-UNITS = {"character": "characters", "word": "words"}  # of other kinds: tokens
+UNITS = {"character": "characters", "word": "words"}  # other kinds: tokens
 _ESCAPE = re.compile(r"\\([nrt\\])")
 _MEANT = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 
 
 @dataclass(frozen=True)
 class NumberField:
-    """A numeric field: its name in the form, its words on the page, and its range. Advanced ones are folded away."""
+    """A numeric field: its name in the form, its label and hint, and its range. Advanced ones are collapsed."""
 
     name: str
     label: str
@@ -35,7 +35,7 @@ class NumberField:
 
 @dataclass(frozen=True)
 class ChoiceField:
-    """A field with a few values, each with its words on the page."""
+    """A field with a few values, each with its label."""
 
     name: str
     label: str
@@ -45,7 +45,7 @@ class ChoiceField:
 
 @dataclass(frozen=True)
 class LinesField:
-    """A field of several texts, one a line."""
+    """A field of several strings, one per line."""
 
     name: str
     label: str
@@ -53,39 +53,39 @@ class LinesField:
 
 
 @dataclass(frozen=True)
-class Preset:
-    """Decoding settings under a name, set by one button; fields that it does not name keep what they hold."""
+class SamplingStyle:
+    """Named decoding settings, set by one button; other fields keep their values."""
 
     name: str
     hint: str
     values: dict[str, float | int]
 
 
-NOT_ON_THE_PAGE = ("n",)  # settings without a field: the page shows one sample
-OWN = "own"  # the preset that is each model's own settings
-PRESETS = (
-    Preset(
+NOT_ON_THE_PAGE = ("n",)  # the page shows one sample
+OWN = "own"  # the style with each model's own settings
+SAMPLING_STYLES = (
+    SamplingStyle(
         "safe",
         "stays close to what it knows best",
         {"temperature": 0.5, "top_k": 20, "top_p": 0.95, "min_p": 0, "typical_p": 1, "repetition_penalty": 1},
     ),
-    Preset(
+    SamplingStyle(
         "balanced",
         "sense and surprise in equal parts",
         {"temperature": 0.8, "top_k": 40, "top_p": 1, "min_p": 0, "typical_p": 1, "repetition_penalty": 1},
     ),
-    Preset(
+    SamplingStyle(
         "wild",
         "takes the unlikely turnings",
         {"temperature": 1.1, "top_k": 0, "top_p": 1, "min_p": 0.02, "typical_p": 1, "repetition_penalty": 1},
     ),
 )
 
-STOP = LinesField("stop", "Stop at", r"One text a line; writing ends before it. \n is a line break.")
+STOP = LinesField("stop", "Stop at", r"One string per line; the text ends before it. \n is a line break.")
 UNKNOWN = ChoiceField(
     "unknown_token",
     "Mark for unknown",
-    "What the model never learnt, such as <unk>.",
+    "What the model never saw, such as <unk>.",
     (("banned", "never"), ("allowed", "allowed")),
 )
 
@@ -98,33 +98,33 @@ def number_fields(settings: WebSettings) -> tuple[NumberField, ...]:
     least, _ = sampling_range("repetition_penalty")
     typical, penal = sampling_range("typical_p"), sampling_range("presence_penalty")
     return (
-        NumberField("max_tokens", "Length", "UNITS to write, at most.", 1, length, 10),
+        NumberField("max_tokens", "Length", "UNITS to generate, at most.", 1, length, 10),
         NumberField("temperature", "Temperature", "Low is careful, high is daring.", 0, heat, 0.1, whole=False),
         NumberField("top_k", "Top k", "Only the k likeliest; 0 is all.", -1, settings.max_top_k, 5),
-        NumberField("top_p", "Top p", "Only the likeliest, up to this share.", 0, 1, 0.05, whole=False),
+        NumberField("top_p", "Top p", "Only the likeliest, up to this probability.", 0, 1, 0.05, whole=False),
         NumberField("seed", "Seed", "Same seed, same text.", 0, seeds),
         _folded("min_p", "Min p", "Drop those far below the best.", 0, 1, 0.01),
-        _folded("typical_p", "Typical p", "Only the most typical, up to this share.", *typical, 0.05),
+        _folded("typical_p", "Typical p", "Only the most typical, up to this probability.", *typical, 0.05),
         _folded("repetition_penalty", "Repetition penalty", "Above 1 avoids repeats; 1 is off.", least, penalty, 0.05),
         _folded("repetition_window", "Repetition window", "UNITS it looks back at; 0 is all.", 0, window, 50, True),
-        _folded("presence_penalty", "Presence penalty", "Against what was written once; 0 is off.", *penal, 0.1),
-        _folded("frequency_penalty", "Frequency penalty", "The same, each time; 0 is off.", *penal, 0.1),
+        _folded("presence_penalty", "Presence penalty", "Against what occurred before; 0 is off.", *penal, 0.1),
+        _folded("frequency_penalty", "Frequency penalty", "The same, per occurrence; 0 is off.", *penal, 0.1),
         _folded("min_tokens", "Shortest length", "UNITS before a stop counts.", 0, length, 10, True),
     )
 
 
 def field_names(settings: WebSettings) -> list[str]:
-    """Return every name that a form may send beside `model` and `prompt`."""
+    """Return every name that a form may send besides `model` and `prompt`."""
     return [*(field.name for field in number_fields(settings)), STOP.name, UNKNOWN.name]
 
 
 def units_of(kind: str) -> str:
-    """Return what to call the tokens of a tokenizer's kind, in the plural."""
+    """Return the plural name of the tokens of a kind of tokenizer."""
     return UNITS.get(kind, "tokens")
 
 
 def shown_values(sampling: SamplingSettings, settings: WebSettings) -> dict[str, str]:
-    """Return what all fields but the seed's hold for a model's own settings, as far as the page allows them."""
+    """Return the values of all fields except the seed for a model's own settings, within the limits of the page."""
     own = sampling.model_dump()
     shown = {
         field.name: plain_number(min(max(own[field.name], field.low), field.high))
@@ -138,7 +138,7 @@ def shown_values(sampling: SamplingSettings, settings: WebSettings) -> dict[str,
 
 
 def wording(sampling: SamplingSettings, settings: WebSettings) -> str:
-    """Say in one line how tokens were chosen: length and temperature, and every setting that is not off."""
+    """Describe the decoding in one line: length, temperature, and every setting that is not off."""
     values: Mapping[str, Any] = sampling.model_dump()
     neutral = SamplingSettings(top_k=0).model_dump()
     parts = []
@@ -154,20 +154,20 @@ def wording(sampling: SamplingSettings, settings: WebSettings) -> str:
 
 
 def lines_of(text: str) -> list[str]:
-    r"""Read texts that stand one a line; `\n`, `\r`, `\t` and `\\` stand for the characters that they do in Python."""
+    r"""Read strings, one per line; `\n`, `\r`, `\t` and `\\` are escapes as in Python."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [_ESCAPE.sub(lambda match: _MEANT[match[1]], line) for line in lines if line]
 
 
 def escaped(text: str) -> str:
-    """Write a text on one line, so that `lines_of` reads it again."""
+    """Write a string on one line, the inverse of `lines_of`."""
     for letter, meant in reversed(_MEANT.items()):  # the backslash first
         text = text.replace(meant, f"\\{letter}")
     return text
 
 
 def plain_number(number: float | int | None) -> str:
-    """Return a number as a person would type it: `1` for 1.0, nothing for None."""
+    """Return a number as a person would type it: `1` for 1.0, an empty string for None."""
     return "" if number is None else f"{number:.12g}" if isinstance(number, float) else str(number)
 
 

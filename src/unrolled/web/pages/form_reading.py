@@ -1,7 +1,7 @@
-"""The bounded reading of what visitors send; the fields themselves are in `fields`.
+"""Validates what the page sends; the fields themselves are in `form_fields`.
 
-Values come as text from a form or as JSON from a script; JSON numbers are kept as their text until here, so both take
-one path and nothing (`1e999`, `NaN`, a thousand digits) is turned into a number before it was found to be reasonable.
+Values arrive as text from a form or as JSON from a script. JSON numbers stay text until here, so that both take the
+same path, and nothing (`1e999`, `NaN`, a thousand digits) is converted to a number before it has been validated.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from unrolled.errors import UserError
-from unrolled.serving.request import WriteRequest
+from unrolled.serving.request import GenerationRequest
 from unrolled.serving.settings import WebSettings
-from unrolled.strict_json import parse_json
 from unrolled.text.unicode import well_formed
+from unrolled.web.json_object import read_object
 from unrolled.web.pages.form_fields import (
     STOP,
     UNKNOWN,
@@ -29,7 +29,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,25}", re.ASCII)
 
 
 class FormProblems(UserError):
-    """Fields that cannot be used: `fields` maps each name to one plain sentence."""
+    """Invalid fields: `fields` maps each name to one sentence."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         super().__init__(" ".join(fields.values()))
@@ -37,21 +37,21 @@ class FormProblems(UserError):
 
 
 class NumberText(str):
-    """The text of a number in JSON, so that `5` and `"5"` stay apart where a text is due."""
+    """The text of a JSON number, so that `5` and `"5"` remain distinct where a string is required."""
 
 
 def read_fields(
     values: Mapping[str, Sequence[object]], settings: WebSettings, model_ids: Sequence[str]
-) -> WriteRequest:
+) -> GenerationRequest:
     """Read a submitted form; an absent or empty field leaves the model's own setting.
 
     Args:
-        values: all values sent under each name, as text, `NumberText`, or whatever else JSON held.
+        values: all values sent under each name, as text, `NumberText`, or any other JSON value.
         settings: the limits.
         model_ids: the ids that the server offers; the first is the default.
 
     Raises:
-        FormProblems: with one sentence for each field that cannot be used.
+        FormProblems: with one sentence for each invalid field.
     """
     problems = _misplaced(values, ("model", "prompt", *field_names(settings)))
     single = {name: sent[0] for name, sent in values.items() if sent and name not in problems}
@@ -66,14 +66,15 @@ def read_fields(
     if problems:
         raise FormProblems(problems)
     seed = sampling.pop("seed")
-    return WriteRequest(model_id, prompt, {name: value for name, value in sampling.items() if value is not None}, seed)
+    given = {name: value for name, value in sampling.items() if value is not None}
+    return GenerationRequest(model_id, prompt, given, seed)
 
 
 def read_number(value: object, field: NumberField) -> float | int | None:
-    """Return the number that a field holds, or None where it is empty.
+    """Return the number in a field, or None if it is empty.
 
     Raises:
-        UserError: it is no number of the field's kind, or out of its range.
+        UserError: it is not a number of the field's kind, or out of range.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -81,31 +82,25 @@ def read_number(value: object, field: NumberField) -> float | int | None:
     if not (_WHOLE if field.whole else _NUMBER).fullmatch(text):
         raise UserError(_rule(field, value))
     number = int(text) if field.whole else float(text)
-    if not field.low <= number <= field.high:  # `1e999`, infinite by now, is above every range
+    if not field.low <= number <= field.high:  # `1e999` is infinite here, above every range
         raise UserError(_rule(field, value))
     return number
 
 
 def json_fields(body: bytes) -> dict[str, list[object]]:
-    """Read a JSON object into name -> all values sent under it; numbers stay text.
+    """Read a JSON object into a dict from each name to all values sent under it; numbers stay text.
 
     Raises:
-        UserError: the body is no JSON object.
+        UserError: the body is not a JSON object.
     """
-    try:
-        pairs = parse_json(body.decode("utf-8"), pairs_hook=_Pairs, number_hook=NumberText)
-    except ValueError:  # not UTF-8, or a JsonProblem
-        raise UserError("The body is not readable as JSON; send one object in UTF-8.") from None
-    if not isinstance(pairs, _Pairs):
-        raise UserError('The body must be one JSON object, such as {"prompt": "Once upon a time"}.')
     fields: dict[str, list[object]] = {}
-    for name, value in pairs:
+    for name, value in read_object(body, _Pairs, NumberText):
         fields.setdefault(name, []).append(value)
     return fields
 
 
 class _Pairs(list):
-    """A JSON object as its (name, value) pairs, so that a name sent twice is seen."""
+    """A JSON object as its (name, value) pairs, which keeps names that were sent twice."""
 
 
 def _misplaced(values: Mapping[str, Sequence[object]], known: Sequence[str]) -> dict[str, str]:
@@ -119,7 +114,7 @@ def _misplaced(values: Mapping[str, Sequence[object]], known: Sequence[str]) -> 
 
 
 def _guarded(problems: dict[str, str], name: str, read):
-    """Return what `read` returns, or note its complaint under the field's name (unless one is noted already)."""
+    """Return the result of `read`, or record its error under the field's name (unless it has one already)."""
     try:
         return read()
     except UserError as error:
@@ -136,30 +131,30 @@ def _model_id(value: object, model_ids: Sequence[str]) -> str:
 
 
 def _prompt(value: object, max_characters: int) -> str:
-    """Return the prompt with the form's CR LF line ends as LF and nothing in it that cannot be encoded."""
+    """Return the prompt with CR LF and CR as LF, and without characters that cannot be encoded."""
     if value is None:
         return ""
     if not isinstance(value, str) or isinstance(value, NumberText):
-        raise UserError("The prompt must be a text.")
+        raise UserError("The prompt must be text.")
     text = well_formed(value.replace("\r\n", "\n").replace("\r", "\n"))
     if len(text) > max_characters:
         raise UserError(
-            f"The prompt has {len(text):,} characters; at most {max_characters:,} are read. Keep its last part."
+            f"The prompt has {len(text):,} characters; at most {max_characters:,} are allowed. Keep the last part."
         )
     return text
 
 
 def _stops(value: object, settings: WebSettings) -> tuple[str, ...] | None:
-    """Return the stop texts: as they are in a list of JSON, one a line in the text of a form; None: the model's own."""
+    """Return the stop strings, from a JSON list or from the lines of a form field; None: the model's own."""
     if value is None:
         return None
     texts = lines_of(value) if isinstance(value, str) and not isinstance(value, NumberText) else value
     if not isinstance(texts, list) or not all(type(text) is str and text for text in texts):
-        raise UserError("The stop texts must be texts, one a line, and none of them empty.")
+        raise UserError("The stop strings must be text, one per line, and not empty.")
     if len(texts) > settings.max_stops:
-        raise UserError(f"There are {len(texts)} stop texts; at most {settings.max_stops} are watched for.")
+        raise UserError(f"There are {len(texts)} stop strings; at most {settings.max_stops} are allowed.")
     if max(map(len, texts), default=0) > settings.max_stop_characters:
-        raise UserError(f"A stop text is longer than {settings.max_stop_characters} characters; give its beginning.")
+        raise UserError(f"A stop string is longer than {settings.max_stop_characters} characters; shorten it.")
     return tuple(well_formed(text) for text in texts)
 
 

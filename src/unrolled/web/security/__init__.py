@@ -1,1 +1,1 @@
-"""Which requests are answered, and the rules for every answer."""
+"""Which requests are answered, and the headers and errors of all answers."""

@@ -1,4 +1,4 @@
-"""The rules for every request and every answer: who is answered, which headers come along, how errors look."""
+"""Rules for all requests and answers: accepted hosts, security headers, and errors as pages or JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 from flask import Flask, Response, abort, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from unrolled.web.context import BROKEN, the_room
+from unrolled.web.context import BROKEN, app_context
 from unrolled.web.security.hosts import host_is_allowed, hosts_of, is_own_site
 from unrolled.web.security.prefix import relative
 
@@ -17,12 +17,12 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-OTHER_HOST = "Open it by the address that it printed, or start it with --allow-host and the name."
-FOR_PROGRAMS = ("/stream", "/health", "/openapi.json")  # and all below /api/: errors are JSON there
+OTHER_HOST = "Open the address that it printed, or start it with --allow-host and the name."
+FOR_PROGRAMS = ("/stream", "/health", "/openapi.json")  # and everything below /api/: errors are JSON there
 
 
 def install(app: Flask) -> None:
-    """Make the rules hold for an application."""
+    """Install the rules in an application."""
     app.before_request(_guard)
     app.after_request(_harden)
     app.register_error_handler(HTTPException, _http_error)
@@ -31,7 +31,7 @@ def install(app: Flask) -> None:
 
 
 def form_values() -> dict[str, list[object]]:
-    """Return all values sent under each name; a body of another type is refused rather than read as an empty form."""
+    """Return all values sent under each name; a body of another type is refused, not read as an empty form."""
     if request.content_length and request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         abort(415, "Send the fields as a form or, to /stream, as a JSON object.")
     values: dict[str, list[object]] = {name: list(sent) for name, sent in request.form.lists()}
@@ -41,10 +41,10 @@ def form_values() -> dict[str, list[object]]:
 
 
 def _guard() -> None:
-    """Answer only to the server's own names, and do nothing for a form that another site submits."""
+    """Refuse requests for foreign host names, and forms submitted by other sites."""
     hosts = hosts_of(request.environ)
     for host in hosts:
-        if not host_is_allowed(host, the_room().settings):
+        if not host_is_allowed(host, app_context().settings):
             abort(400, f"This server does not answer to the host name {host[:80] if host else '(none)'}. {OTHER_HOST}")
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if request.method not in ("GET", "HEAD", "OPTIONS") and not is_own_site(site, origin, hosts):
@@ -54,7 +54,7 @@ def _guard() -> None:
 def _harden(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"  # stricter, and browsers hide the Origin of our own forms
+    response.headers["Referrer-Policy"] = "same-origin"  # a stricter policy would hide the Origin of our own forms
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store, no-cache"
@@ -66,12 +66,12 @@ def _wants_json() -> bool:
 
 
 def _http_error(error: HTTPException) -> Response:
-    """Turn any HTTP error into a plain page, or into JSON where a script asked; status and headers stay."""
+    """Turn an HTTP error into a plain page, or into JSON for programs; status and headers are kept."""
     code = error.code or 500
     if code < 400:
         return error.get_response()
     if code == 413:
-        text = "That is more than this server reads at once; please send a shorter prompt."
+        text = "The request is larger than this server accepts; please send a shorter prompt."
     else:
         text = error.description or BROKEN
     response = error.get_response()
@@ -83,7 +83,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected_error(error: Exception) -> Response | tuple[Response, int] | tuple[str, int]:
-    """Note an error that nobody foresaw, and show a visitor nothing of it."""
+    """Log an unexpected error; the client sees no details."""
     LOG.error("unexpected error", exc_info=error)
     if _wants_json():
         return jsonify(error=BROKEN), 500

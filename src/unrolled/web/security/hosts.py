@@ -1,8 +1,8 @@
-"""Which requests are answered: the defence against DNS rebinding and against forms that other sites submit.
+"""Protection against DNS rebinding and against forms that other sites submit.
 
-A page of another site can point its own name at 127.0.0.1 and then read this server as if it were its own; its requests
-carry that foreign name in the Host header, so a server that answers only to its own names gives nothing away. Behind a
-proxy both the name that it forwards and the one that it uses itself must be ours: a page could send the former alone.
+Another site can point its own name at 127.0.0.1 and then read this server as if it were part of that site. Its requests
+carry the foreign name in the Host header, so a server that accepts only its own names reveals nothing. Behind a proxy,
+both the forwarded name and the name that the proxy itself uses must be ours: a page could forge the former alone.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ OWN_SITES = ("same-origin", "none")
 
 
 def hosts_of(environ: Mapping[str, Any]) -> list[str | None]:
-    """Return the names that a request was sent to: the visitor's, and the proxy's where one forwarded it."""
+    """Return the host names of a request: the client's, and the one used by the proxy, if any."""
     before = environ.get("werkzeug.proxy_fix.orig", {}).get("HTTP_HOST", environ.get("HTTP_HOST"))
     return [environ.get("HTTP_HOST"), before]
 
 
 def host_is_allowed(header: str | None, settings: WebSettings) -> bool:
-    """Say whether a request with this Host header (`name` or `name:port`) is answered; a missing one is not."""
+    """Return whether a request with this Host header (`name` or `name:port`) is answered; a missing one is not."""
     match = _HOST.fullmatch(header) if header is not None else None
     if match is None or int(match["port"] or 0) > 65_535:
         return False
@@ -36,12 +36,12 @@ def host_is_allowed(header: str | None, settings: WebSettings) -> bool:
 
 
 def is_own_site(site: str | None, origin: str | None, hosts: Sequence[str | None]) -> bool:
-    """Say whether a form was sent by a page of this server, or by no page at all (a person, a program).
+    """Return whether a form was sent by a page of this server, or not by a page (a person or a program).
 
     Args:
-        site: the Sec-Fetch-Site header, which browsers send to this machine and over HTTPS.
-        origin: the Origin header, which they send with every form.
-        hosts: the names that the request was sent to.
+        site: the Sec-Fetch-Site header, which browsers send to the local machine and over HTTPS.
+        origin: the Origin header, which browsers send with every form.
+        hosts: the host names of the request.
     """
     if site is not None:
         return site in OWN_SITES
@@ -52,14 +52,14 @@ def is_own_site(site: str | None, origin: str | None, hosts: Sequence[str | None
 
 
 def read_host(text: str) -> str:
-    """Return a name as `allowed_hosts` holds it: without scheme and port.
+    """Return a name in the form of `allowed_hosts`: without scheme and port.
 
     Raises:
-        UserError: it is no host name.
+        UserError: it is not a host name.
     """
     match = _HOST.fullmatch(text)
     if match is None:
-        raise UserError(f"{text!r} is no host name; give the name alone, such as --allow-host hub.example.org.")
+        raise UserError(f"{text!r} is not a host name; give the name alone, such as --allow-host hub.example.org.")
     return match["name"].lower().rstrip(".")
 
 

@@ -1,4 +1,4 @@
-// The page with JavaScript: the same form, its answer streamed in. Text from the server only ever becomes textContent.
+// The page with JavaScript: the same form, with a streamed answer. Text from the server is only assigned to textContent.
 "use strict";
 
 (() => {
@@ -7,17 +7,17 @@
   const prompt = find("prompt");
   const story = find("story");
   const inputs = [...document.querySelectorAll(".field input, .field textarea, .field select")];
-  const presets = [...document.querySelectorAll(".presets button")];
+  const styleButtons = [...document.querySelectorAll(".styles button")];
   const longest = Number(form.dataset.longest);
-  let running = null; // the AbortController of the text being written
-  let following = false; // the window scrolls along, until the reader scrolls away
+  let running = null; // the AbortController of the running request
+  let following = false; // whether the window scrolls along; ends when the reader scrolls away
 
   const show = (element, text) => {
     element.textContent = text;
     element.hidden = text === "";
   };
 
-  // Asking and reading
+  // Request and stream
 
   async function write() {
     if (running) return;
@@ -64,7 +64,7 @@
       for (const line of lines) ended = handle(JSON.parse(line), pen) || ended;
       if (done) break;
     }
-    if (!ended) show(find("message"), "The text broke off: the server closed the connection.");
+    if (!ended) show(find("message"), "The text is incomplete: the server closed the connection.");
   }
 
   function handle(item, pen) {
@@ -77,7 +77,7 @@
     return true;
   }
 
-  // What is seen
+  // Display
 
   function begin() {
     complain({});
@@ -88,7 +88,7 @@
     if (document.activeElement === document.body) find("stop-writing").focus();
   }
 
-  // A clean sheet, once the server has agreed to write: a refusal leaves the last text where it is.
+  // Clears the output once the server has accepted the request: a refusal leaves the previous text in place.
   function blank(asked, seed) {
     for (const id of ["unknown-list", "note", "made", "decoding"]) show(find(id), "");
     find("unknown").hidden = true;
@@ -114,7 +114,7 @@
     const tokens = facts.tokens.toLocaleString("en");
     show(find("made"), `${tokens} tokens in ${facts.seconds.toFixed(2)} s${speed} · seed ${facts.seed}`);
     show(find("decoding"), `${find("model").querySelector(`option[value="${facts.model}"]`).textContent}: ${facts.decoding}`);
-    cards.get(facts.model).dataset.units = facts.units; // known only now, of a model that was loaded for this text
+    cards.get(facts.model).dataset.units = facts.units; // of a model loaded for this request, known only now
     choose();
     const unseen = facts.warnings.filter((warning) => !cards.get(facts.model).textContent.includes(warning));
     show(find("note"), [...unseen, facts.note ?? ""].join(" ").trim());
@@ -133,7 +133,7 @@
     complain(fields);
     const places = Object.keys(fields).map(find);
     const placed = places.length > 0 && !places.includes(null);
-    show(find("message"), placed ? "Nothing was written yet: please look at what is marked." : answer.error);
+    show(find("message"), placed ? "Nothing was generated yet: please check the marked fields." : answer.error);
     const first = places.find((element) => element !== null);
     if (first?.closest("details")) first.closest("details").open = true;
     first?.focus();
@@ -148,7 +148,7 @@
     }
   }
 
-  // Collects pieces and puts them on the page once a frame: a fast model writes thousands a second.
+  // Collects deltas and shows them once per frame: a fast model sends thousands per second.
   class Pen {
     constructor(place, seed) {
       this.node = document.createTextNode("");
@@ -177,7 +177,7 @@
     window.addEventListener(kind, () => { following = false; }, { passive: true });
   }
 
-  // What can be operated
+  // Controls
 
   form.addEventListener("submit", (event) => {
     if (event.submitter?.name === "preset") return;
@@ -216,13 +216,13 @@
     try {
       await navigator.clipboard.writeText(find("given").textContent + find("written").textContent);
       return true;
-    } catch { // no clipboard on plain HTTP between machines
+    } catch { // no clipboard access over plain HTTP between machines
       window.getSelection().selectAllChildren(story);
       return document.execCommand("copy");
     }
   }
 
-  // Models and moods: each model has its own settings, and a field that was left alone follows them.
+  // Models and sampling styles: each model has its own settings, which a field follows until it is edited.
 
   const cards = new Map([...document.querySelectorAll("[data-model]")].map((card) => [card.dataset.model, card]));
   const valuesOf = (model) => JSON.parse(cards.get(model).dataset.values);
@@ -248,7 +248,7 @@
 
   const valuesBehind = (button) => (button.value === "own" ? valuesOf(chosen) : JSON.parse(button.dataset.values));
 
-  for (const button of presets) {
+  for (const button of styleButtons) {
     button.type = "button";
     button.addEventListener("click", () => {
       for (const [name, value] of Object.entries(valuesBehind(button))) find(name).value = String(value);
@@ -257,7 +257,7 @@
   }
 
   function press() {
-    for (const button of presets) {
+    for (const button of styleButtons) {
       const same = Object.entries(valuesBehind(button)).every(([name, value]) => equal(find(name).value.trim(), String(value)));
       button.setAttribute("aria-pressed", String(same));
     }
@@ -289,7 +289,7 @@
   for (const element of document.querySelectorAll(".needs-script")) element.hidden = false;
   if (find("written").textContent !== "") find("copy").hidden = false;
   if (document.querySelector(".more .problem:not([hidden])")) find("more").open = true;
-  choose(); // a reloaded page may keep what was chosen before
+  choose(); // a reloaded page may keep the previous choice
   count();
   press();
 })();

@@ -1,13 +1,13 @@
-"""One client's connection: waitress' channel, with deadlines and with half-closed connections told from closed ones.
+"""A client's connection: waitress' channel with deadlines, which also tells half-closed connections from closed ones.
 
-A connection is in one of three states. It *waits* for a whole request to arrive (none yet, a part, or idle between
-two), it is *answered*, or the client still has to *take* an answer that is complete here. Only the first and the last
-can be drawn out by a client, so those have deadlines, and those can be closed to make room.
+A connection is in one of three states: it *waits* for a complete request (none yet, a part, or idle between two), it is
+being *answered*, or the client still has to *read* an answer that is complete here. A client can only draw out the
+first and the last, so those have deadlines, and those can be closed to admit new connections.
 
-A client that closes its sending side after a request (`shutdown(SHUT_WR)`, as `nc -N` does) is still there. One that
-closed the connection looks the same until something is sent to it: its kernel then answers with a reset, which poll
-reports as POLLERR and POLLHUP. A streamed answer sends anyway; to a client whose answer is not ready an interim
-`100 Continue` is sent, which every HTTP/1.1 client skips (RFC 9110, 15.2).
+A client that closes its sending side after a request (`shutdown(SHUT_WR)`, as `nc -N` does) still reads. One that has
+closed the connection looks the same until something is sent to it: its kernel then replies with a reset, which poll
+reports as POLLERR and POLLHUP. A streamed answer sends anyway; a client whose answer is not ready is sent an interim
+`100 Continue`, which every HTTP/1.1 client skips (RFC 9110, 15.2).
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from waitress.channel import HTTPChannel
 if TYPE_CHECKING:
     from unrolled.web.transport.listening import Listener
 
-MOST_PIPELINED = 8  # requests of one connection that wait behind each other; browsers send one
-PROBE_SECONDS = 1.0  # after the end of a client's input; most answers are there sooner
+MOST_PIPELINED = 8  # queued requests of one connection; browsers send one
+PROBE_SECONDS = 1.0  # after the end of a client's input; most answers are ready sooner
 PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 SLOWEST_READER = 4 * 1024  # bytes per second
-STALLED_SECONDS = 5.0  # of slow reading, after which a connection may be closed to make room
+STALLED_SECONDS = 5.0  # of slow reading, after which a connection may be closed to admit others
 
 
 class Connection(HTTPChannel):
-    """A connection that knows since when it waits, and for what. All but `service` and `write_soon` run in the loop."""
+    """A connection that records what it waits for. All methods but `service` and `write_soon` run in the loop."""
 
     def __init__(self, server: Listener, sock: socket.socket, *rest: object, **more: object) -> None:
         now = server.clock()
-        self.waiting_since = now  # since it was opened, or since its last answer was complete
-        self.request_since: float | None = now  # since the first byte; the first request is due from the start
-        self._input_ended: float | None = None  # when the client said that it sends nothing more
+        self.waiting_since = now  # since it was opened, or its last answer was complete
+        self.request_since: float | None = now  # since its first byte; for the first request, since the start
+        self._input_ended: float | None = None  # when the client closed its sending side
         self._probed = self._answer_begun = False
-        self.slow_since: float | None = None  # since when the client has not taken all that there is for it
-        self._sent = self._sent_before = 0  # bytes: in all, and when the client became slow
+        self.slow_since: float | None = None  # since when the client has left data unread
+        self._sent = self._sent_before = 0  # bytes: in total, and when the client became slow
         super().__init__(server, sock, *rest, **more)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether no request is being answered and no answer is on its way."""
+        """Whether no request is being answered and no answer is unsent."""
         return not self.requests and not self.total_outbufs_len
 
     @property
     def waits_since(self) -> float:
-        """When the wait for the next whole request began."""
+        """When the wait for the next complete request began."""
         return self.waiting_since if self.request_since is None else self.request_since
 
     def is_late(self, now: float) -> bool:
-        """Say whether a client has taken too long to send a request, or to take an answer."""
+        """Return whether the client has taken too long to send a request or to read an answer."""
         settings = self.server.settings
         if not self.is_waiting:
             return self._has_read_slowly_for(settings.reader_seconds, now)
@@ -63,11 +63,11 @@ class Connection(HTTPChannel):
         return now - self.waits_since > (settings.body_seconds if has_headers else settings.header_seconds)
 
     def is_stalled(self, now: float) -> bool:
-        """Say whether the client takes its answer so slowly that others come first."""
+        """Return whether the client reads so slowly that the connection may be closed for others."""
         return not self.is_waiting and self._has_read_slowly_for(STALLED_SECONDS, now)
 
     def look(self, now: float) -> None:
-        """Note how the client reads, and find out whether it is there; called about once a second."""
+        """Record how fast the client reads, and probe whether it is still there; called about once a second."""
         if not self.total_outbufs_len:
             self.slow_since = None
         elif self.slow_since is None or not self._has_read_slowly_for(0, now):
@@ -76,18 +76,18 @@ class Connection(HTTPChannel):
             self._probe()
 
     def refuse_late(self) -> None:
-        """Close the connection; a client that has sent a part of a request is told why."""
+        """Close the connection; a client that has sent part of a request gets status 408 first."""
         if self.is_waiting and self.request is not None:
             with contextlib.suppress(OSError):
                 self.send(TOO_LATE, do_close=False)
         self.handle_close()
 
     def readable(self) -> bool:
-        """Say whether to wait for bytes from the client; after the end of its input there are none."""
+        """Return whether to wait for input; False after its end."""
         return self._input_ended is None and super().readable()
 
     def handle_read(self) -> None:
-        """Take what the client has sent."""
+        """Read what the client has sent."""
         try:
             data = self.socket.recv(self.adj.recv_bytes)
         except BlockingIOError:
@@ -117,7 +117,7 @@ class Connection(HTTPChannel):
         return super().write_soon(data)
 
     def service(self) -> None:
-        """Answer one request, in a thread of the pool."""
+        """Answer one request in a thread of the pool."""
         self._answer_begun = False
         super().service()
         with self.requests_lock:
@@ -128,7 +128,7 @@ class Connection(HTTPChannel):
             self.server.pull_trigger()
 
     def _end_input(self) -> None:
-        """Take note that the client sends nothing more; close the connection once everything is answered."""
+        """Record the end of the client's input; close the connection once everything is answered."""
         with self.requests_lock:
             self._input_ended = self.server.clock()
             if not self.requests:
@@ -139,7 +139,7 @@ class Connection(HTTPChannel):
             self.close_when_flushed = True
 
     def _probe(self) -> None:
-        """Send an interim answer, once, where nothing of the answer was sent: it shows whether the client is there."""
+        """Send an interim answer once, before any of the real one: it shows whether the client is still there."""
         with self.requests_lock:
             is_due = bool(self.requests) and not self._probed and self.requests[0].version == "1.1"
         if not is_due:

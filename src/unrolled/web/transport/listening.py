@@ -1,9 +1,9 @@
-"""The listening server: waitress, which here always takes a new client in, and survives running out of descriptors.
+"""The listening server: waitress, extended to always admit new clients and to survive running out of descriptors.
 
-When the connections are at their limit, the oldest one that waits for a request is closed, then the one that has read
-most slowly; one that is being answered never is. So clients that send or read slowly, however many, do not keep others
-out. The loop accepts many connections at a time and reads from each at once: a client that has sent its request with
-the connection is being answered before the next one is accepted.
+At the limit of open connections, the one that has waited longest for a request is closed, then the one that has read
+slowly for longest; a connection that is being answered is never closed. Slow clients, however many, therefore cannot
+keep others out. The loop accepts many connections at a time and reads from each immediately: a request that arrives
+with its connection is being answered before the next connection is accepted.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ except ImportError:  # Windows
 
 LOG = logging.getLogger("unrolled.web")
 ACCEPTED_AT_ONCE = 64
-CHECK_SECONDS = 1.0  # between two looks at all deadlines
-PAUSE_SECONDS = 0.25  # without accepting, where there are no descriptors
-CLOSED_AT_ONCE = 8  # connections, where there are no descriptors
-CLOSED_PART = 16  # of the limit, one part is closed at once where it is reached: finding the oldest takes time
-LOG_SECONDS = 10.0  # between two lines about closed connections
+CHECK_SECONDS = 1.0  # between two checks of all deadlines
+PAUSE_SECONDS = 0.25  # without accepting, after running out of descriptors
+CLOSED_AT_ONCE = 8  # connections, after running out of descriptors
+CLOSED_PART = 16  # at the limit, 1/16 of it is closed at once: finding the oldest takes time
+LOG_SECONDS = 10.0  # between two log lines about closed connections
 FEWEST_CONNECTIONS = 8
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-HAS_POLL = sys.platform.startswith("linux")  # where POLLHUP means that both directions are closed
+HAS_POLL = sys.platform.startswith("linux")  # there, POLLHUP means that both directions are closed
 
 
 class Listener(TcpWSGIServer):
-    """Serves a WSGI application on a socket that is bound already."""
+    """Serves a WSGI application on a bound socket."""
 
     channel_class = Connection
 
@@ -59,14 +59,14 @@ class Listener(TcpWSGIServer):
         self.settings, self.clock = settings, clock
         self.most = most_connections(settings.most_connections)
         self._next_check = self._paused_until = self._next_line = 0.0
-        self._closed, self._reason = 0, ""  # since the last line of the log
+        self._closed, self._reason = 0, ""  # since the last log line
         place = (bound.family, bound.type, bound.proto, bound.getsockname())
         super().__init__(
             application, {}, True, bound, dispatcher=pool, adj=adjustments, bind_socket=False, sockinfo=place
         )
 
     def run(self) -> None:
-        """Answer requests until the server is closed or interrupted."""
+        """Serve until the server is closed or interrupted."""
         if not HAS_POLL:
             super().run()
             return
@@ -77,7 +77,7 @@ class Listener(TcpWSGIServer):
             self.task_dispatcher.shutdown()
 
     def readable(self) -> bool:
-        """Look at all deadlines when it is time, and say whether connections are accepted now."""
+        """Check the deadlines when due, and return whether connections are accepted now."""
         now = self.clock()
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
@@ -85,7 +85,7 @@ class Listener(TcpWSGIServer):
         return self.accepting and now >= self._paused_until and self._has_room(now)
 
     def handle_accept(self) -> None:
-        """Accept the connections that wait, closing others for them."""
+        """Accept pending connections, closing others if necessary."""
         for _ in range(ACCEPTED_AT_ONCE):
             if not self._has_room(self.clock()):
                 return
@@ -121,7 +121,7 @@ class Listener(TcpWSGIServer):
         return len(connections) < self.most or any(one.is_waiting or one.is_stalled(now) for one in connections)
 
     def _close_some(self, number: int, reason: str) -> None:
-        """Close the connections that have waited for a request longest, then those that have read slowly longest."""
+        """Close those that have waited longest for a request, then those that have read slowly for longest."""
         now, connections = self.clock(), list(self.active_channels.values())
         waiting = sorted((one for one in connections if one.is_waiting), key=lambda one: one.waits_since)
         stalled = sorted((one for one in connections if one.is_stalled(now)), key=lambda one: one.slow_since)
@@ -131,7 +131,7 @@ class Listener(TcpWSGIServer):
         self._log(len(closed), reason)
 
     def _free_descriptors(self) -> None:
-        """Close the oldest connections that wait, and accept none for a moment: accepting again at once would spin."""
+        """Close the oldest waiting connections and pause accepting: retrying immediately would spin."""
         self._close_some(CLOSED_AT_ONCE, "no file descriptors are left")
         self._paused_until = self.clock() + PAUSE_SECONDS
 
@@ -140,23 +140,22 @@ class Listener(TcpWSGIServer):
         self._say_closed(self.clock())
 
     def _say_closed(self, now: float) -> None:
-        """Log what was closed, in one line for all of some seconds."""
+        """Log closed connections, at most one line every `LOG_SECONDS`."""
         if self._reason and now >= self._next_line:
             LOG.warning("%d unfinished connection(s) closed for new ones: %s.", self._closed, self._reason)
             self._closed, self._reason, self._next_line = 0, "", now + LOG_SECONDS
 
     def _poll(self, seconds: float) -> None:
-        """Wait for events and handle them: waitress' own loop, except that it always hears of a reset.
+        """Wait for events and handle them: waitress' own loop, except that it always notices a reset.
 
-        An event counts only for the connection that it was waited for with: a descriptor may have been given to another
-        one in between.
+        An event is delivered only to the connection that was polled: its descriptor may have been reused in between.
         """
         poll, watched = select.poll(), dict(self._map)
         for number, one in watched.items():
             flags = select.POLLIN | select.POLLPRI if one.readable() else 0
             if one.writable() and not one.accepting:
                 flags |= select.POLLOUT
-            if self._map.get(number) is one:  # it may have closed itself
+            if self._map.get(number) is one:  # it may have been closed
                 poll.register(number, flags)
         for number, events in poll.poll(seconds * 1000):
             one = self._map.get(number)
@@ -165,9 +164,9 @@ class Listener(TcpWSGIServer):
 
 
 def most_connections(wanted: int) -> int:
-    """Return how many connections may be open: half the descriptors that the process may have, at most `wanted`.
+    """Return how many connections may be open: half the process's limit of descriptors, at most `wanted`.
 
-    The other half is for files: an answer from a file holds one open until the client has taken it.
+    The other half is for files: an answer from a file keeps one open until the client has read it.
     """
     if resource is None:
         return wanted

@@ -1,9 +1,9 @@
-"""The threads that answer requests: few that work, and one more for each that waits.
+"""The threads that answer requests: a few that work, and one more for each request that waits.
 
-A request that waits (for a generation slot, or for a model to be loaded) occupies its thread. Another thread takes its
-place for as long, so that pages are answered at once however many requests wait. A large pool from the start would
-serve the same, but then many threads could compute at once, and the loop that accepts and reads would have to wait for
-all of them at the interpreter's lock.
+A request that waits (for a generation slot, or for a model to load) occupies its thread. Another thread replaces it for
+that time, so that pages are answered immediately however many requests wait. A large fixed pool would do the same, but
+many threads could then compute at once, and the loop that accepts and reads would compete with all of them for the
+interpreter's lock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from waitress.task import ThreadedTaskDispatcher
 
 
 class ThreadPool(ThreadedTaskDispatcher):
-    """Waitress' threads, `working` of them and one for each `waiting` block that is entered."""
+    """Waitress' thread pool: `working` threads, and one more for each active `waiting` block."""
 
     def __init__(self, working: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class ThreadPool(ThreadedTaskDispatcher):
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Have another thread work while this one waits."""
+        """Add a thread while this one waits."""
         self._change(1)
         try:
             yield
@@ -35,7 +35,7 @@ class ThreadPool(ThreadedTaskDispatcher):
             self._change(-1)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
-        """End all threads, and start none again."""
+        """End all threads and start no new ones."""
         with self._count:
             self._is_ending = True
         return super().shutdown(cancel_pending, timeout)
