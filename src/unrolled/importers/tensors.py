@@ -1,6 +1,6 @@
 """From what a checkpoint holds to its named tensors, and from one tensor to ordinary float32 numbers.
 
-A state dict stands bare in the file or inside a dict, beside the epoch and the optimiser. A tensor can be of a kind
+A state dict stands bare in the file or inside a dict, beside the epoch and the optimizer. A tensor can be of a kind
 that looks small and is large: a view that repeats one number a billion times, sparse, quantised. Those are refused
 before anything is copied.
 """

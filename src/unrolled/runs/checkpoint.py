@@ -1,7 +1,7 @@
 """All that a stopped training needs to go on exactly, in one file: tensors, and a small JSON in its metadata.
 
 One file, renamed into place when it is complete: there is never a checkpoint of which only half is new. No pickle: the
-optimiser's moments, the random generators' states and the hidden state are tensors, the counters are JSON.
+optimizer's moments, the random generators' states and the hidden state are tensors, the counters are JSON.
 """
 
 from __future__ import annotations

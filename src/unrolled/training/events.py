@@ -38,7 +38,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Stepped:
-    """One optimiser step was made."""
+    """One optimizer step was made."""
 
     step: int
     loss_nats: float

@@ -20,7 +20,7 @@ from unrolled.text import Tokenizer
 from unrolled.training.computing import check_machine
 from unrolled.training.events import Finished, Listener, ignore
 from unrolled.training.interrupts import SignalHandling, stop_on_signals
-from unrolled.training.optimizers.optimizer import import_optimisers
+from unrolled.training.optimizers.optimizer import import_optimizers
 from unrolled.training.start import run_job
 from unrolled.training.trainer import TrainingState
 from unrolled.training.unwritable import advice_if_unwritable
@@ -65,7 +65,7 @@ def resume(
         config = _with_training(config, device=device)
     check_machine(config.settings)
     corpus = _same_corpus(about, config, tokenizer)
-    import_optimisers()
+    import_optimizers()
     with signals() as stop, advice_if_unwritable(folder), alone_in(folder.path):
         folder.remove_leftovers()
         folder.write_config(config)

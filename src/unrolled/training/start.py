@@ -32,7 +32,7 @@ from unrolled.training.events import Finished, Listener, Note, Started, ignore
 from unrolled.training.fine_tuning import Base, open_base, settings_over_base
 from unrolled.training.interrupts import SignalHandling, Stopped, StopRequest, stop_on_signals
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.optimizers.optimizer import import_optimisers
+from unrolled.training.optimizers.optimizer import import_optimizers
 from unrolled.training.trainer import Job, Trainer
 from unrolled.training.unwritable import advice_if_unwritable
 from unrolled.version import __version__
@@ -105,7 +105,7 @@ def train(
         "valid_sources": [_absolute(source) for source in _texts(valid)],
         "cache_key": corpus.cache_key,
     }
-    import_optimisers()
+    import_optimizers()
     with signals() as stop, advice_if_unwritable(folder):
         folder.make()
         with alone_in(folder.path):

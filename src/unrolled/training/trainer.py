@@ -3,13 +3,13 @@
     loss = mean over the batch's targets of -log p(target)        truncated back-propagation through time (Werbos 1990):
     the hidden state is carried from one batch to the next, its gradient is not.
 
-Everything that the next step depends on is in `TrainingState` or in the model, the optimiser, the batcher and the
+Everything that the next step depends on is in `TrainingState` or in the model, the optimizer, the batcher and the
 dropout generator; a checkpoint holds all of it, so a resumed run computes the same bits as one that was never stopped.
 
 A request to stop is looked at before every step and between the parts of an evaluation. An evaluation that was left
 half-way has changed nothing; the checkpoint notes that it is still to be made, and the resumed run begins with it.
 
-When the loss goes wrong, weights and optimiser go back to the last good state and the rate is halved; the text goes on
+When the loss goes wrong, weights and optimizer go back to the last good state and the rate is halved; the text goes on
 after the bad batch, which may have been the reason. A state from which training fails at once was not good: the one
 before it is taken.
 """
@@ -45,7 +45,7 @@ from unrolled.sampling import stream
 from unrolled.training.events import Evaluated, Finished, Listener, Note, Previewed, RolledBack, Stepped
 from unrolled.training.guard import LossGuard
 from unrolled.training.interrupts import Stopped, StopRequest
-from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
+from unrolled.training.optimizers.optimizer import Optimizer, clip_gradients
 from unrolled.training.schedule import rate_share, share_done
 from unrolled.units import bits_per_unit, perplexity
 
@@ -122,7 +122,7 @@ class Trainer:
         self.tell = listener
         self.stop = StopRequest() if stop is None else stop
         self.device = job.model.embedding.device
-        self.optimiser = Optimiser(job.model, job.settings, job.model.regularization.weight_decay)
+        self.optimizer = Optimizer(job.model, job.settings, job.model.regularization.weight_decay)
         self.dropout = torch.Generator().manual_seed(job.settings.seed + 2)  # of the CPU: any device goes on
         self.at = TrainingState()
         self.guard = LossGuard(job.settings.spike_factor)
@@ -211,13 +211,13 @@ class Trainer:
             self._preview()
 
     def _step(self) -> bool:
-        """Make one optimiser step and return True, or roll back."""
+        """Make one optimizer step and return True, or roll back."""
         started = time.perf_counter()
         batch = self.job.batcher.next_batch()
         state = None if batch.starts_fresh else self.state
         inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
         loss, state = self.job.model.loss_nats(inputs, targets, state, self.dropout, 1 / targets.numel())
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
         norm = clip_gradients(self.job.model, self.job.settings.clip_norm)
         loss_nats = loss.item()
@@ -226,7 +226,7 @@ class Trainer:
             self._roll_back(problem)
             return False
         share = share_done(self.job.settings, self.at.step, self.at.seconds)
-        self.optimiser.step(self._rate_share(share))
+        self.optimizer.step(self._rate_share(share))
         self.state = state.detach()
         self._count(loss_nats, targets.numel(), time.perf_counter() - started)
         return True
@@ -325,7 +325,7 @@ class Trainer:
         self.at.mean_loss_nats, self.at.guarded_steps = self.guard.mean_nats, self.guard.steps
         parts = {
             "model": self.job.model.state_dict(),
-            "optimiser": self.optimiser.tensors(),
+            "optimiser": self.optimizer.tensors(),  # the spelling in checkpoints; it stays
             "batches": self.job.batcher.position(),
             "dropout": {"generator": self.dropout.get_state()},
             "state": {} if self.state is None else self.state._asdict(),
@@ -351,13 +351,13 @@ class Trainer:
             ) from error
 
     def _restore_learning(self, checkpoint: Checkpoint) -> None:
-        """Put back what was learnt: counters, weights, optimiser, and what is a usual loss."""
+        """Put back what was learnt: counters, weights, optimizer, and what is a usual loss."""
         weights = checkpoint.part("model")
         if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
             raise ValueError("the weights are not finite numbers")
         self.at = TrainingState.of(checkpoint)
         self.job.model.load_state_dict(weights)
-        self.optimiser.restore({k: t.clone() for k, t in checkpoint.part("optimiser").items()})
+        self.optimizer.restore({k: t.clone() for k, t in checkpoint.part("optimiser").items()})
         self.guard = LossGuard(self.job.settings.spike_factor, self.at.mean_loss_nats, self.at.guarded_steps)
 
     def _state_in(self, checkpoint: Checkpoint) -> State | None:
