@@ -246,7 +246,7 @@ def test_what_a_step_tells_adds_up(train_tiny, seconds_pass):
     seen = []
     train_tiny(listener=seen.append)
     steps = events(Stepped, seen)
-    assert [event.share_done for event in steps] == pytest.approx([step / 24 for step in range(1, 25)])
+    assert [event.progress_fraction for event in steps] == pytest.approx([step / 24 for step in range(1, 25)])
     assert steps[-1].seconds_left == 0
     assert [event.seconds for event in steps] == sorted({event.seconds for event in steps})
     assert steps[0].tokens_per_second == 3 * 7 / 1.0

@@ -44,7 +44,7 @@ class Stepped:
     loss_nats: float
     tokens_per_second: float
     seconds: float
-    share_done: float  # of the steps or of the minutes, whichever is further on
+    progress_fraction: float  # of the steps or of the minutes, whichever is further on
     seconds_left: float
 
 

@@ -46,7 +46,7 @@ from unrolled.training.events import Evaluated, Finished, Listener, Note, Previe
 from unrolled.training.guard import LossGuard
 from unrolled.training.interrupts import Stopped, StopRequest
 from unrolled.training.optimizers.optimizer import Optimizer, clip_gradients
-from unrolled.training.schedule import rate_share, share_done
+from unrolled.training.schedule import lr_scale, progress_fraction
 from unrolled.units import bits_per_unit, perplexity
 
 LOWEST_RATE_FACTOR = 2**-12
@@ -225,14 +225,14 @@ class Trainer:
         if problem is not None:
             self._roll_back(problem)
             return False
-        share = share_done(self.job.settings, self.at.step, self.at.seconds)
-        self.optimizer.step(self._rate_share(share))
+        fraction = progress_fraction(self.job.settings, self.at.step, self.at.seconds)
+        self.optimizer.step(self._lr_scale(fraction))
         self.state = state.detach()
         self._count(loss_nats, targets.numel(), time.perf_counter() - started)
         return True
 
-    def _rate_share(self, share: float) -> float:
-        return rate_share(self.job.settings, self.at.step, share) * self.at.rate_factor
+    def _lr_scale(self, fraction: float) -> float:
+        return lr_scale(self.job.settings, self.at.step, fraction) * self.at.rate_factor
 
     def _count(self, loss_nats: float, tokens: int, seconds: float) -> None:
         at = self.at
@@ -243,9 +243,9 @@ class Trainer:
         at.train_tokens += tokens
         at.train_seconds += seconds
         self._look_at_clock()
-        share = share_done(self.job.settings, at.step, at.seconds)
-        left = at.seconds * (1 - share) / share
-        self.tell(Stepped(at.step, loss_nats, self._tokens_per_second(), at.seconds, share, left))
+        fraction = progress_fraction(self.job.settings, at.step, at.seconds)
+        left = at.seconds * (1 - fraction) / fraction
+        self.tell(Stepped(at.step, loss_nats, self._tokens_per_second(), at.seconds, fraction, left))
 
     def _look_at_clock(self) -> None:
         """Count the time since the last look, whatever it was spent on."""
@@ -292,7 +292,7 @@ class Trainer:
             "valid_bits_per_char": valid_bits_per_char,
             "tokens_per_second": round(self._tokens_per_second(), 1),
             "learning_rate": self.job.settings.learning_rate
-            * self._rate_share(share_done(self.job.settings, at.step, at.seconds)),
+            * self._lr_scale(progress_fraction(self.job.settings, at.step, at.seconds)),
         }
 
     def _preview(self) -> None:

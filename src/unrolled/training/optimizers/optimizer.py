@@ -75,10 +75,10 @@ class Optimizer:
         for part in self.parts.values():
             part.zero_grad()
 
-    def step(self, share: float = 1.0) -> None:
-        """Make one step at this share of the highest learning rates."""
+    def step(self, lr_scale: float = 1.0) -> None:
+        """Make one step at the highest learning rates times `lr_scale`."""
         for name, part in self.parts.items():
-            part.param_groups[0]["lr"] = share * self._highest_rates[name]
+            part.param_groups[0]["lr"] = lr_scale * self._highest_rates[name]
             part.step()
 
     def tensors(self) -> dict[str, Tensor]:
