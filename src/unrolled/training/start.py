@@ -156,7 +156,7 @@ def run_job(
         checkpoint.tensors.clear()  # copied by now; they need not stay in memory for the whole training
     listener(
         Started(
-            step=trainer.at.step,
+            step=trainer.progress.step,
             steps=settings.training.steps,
             minutes=settings.training.minutes,
             device=str(device),

@@ -119,39 +119,39 @@ class Trainer:
         self, job: Job, listener: Listener, checkpoint: Checkpoint | None = None, stop: StopRequest | None = None
     ):
         self.job = job
-        self.tell = listener
+        self.emit = listener
         self.stop = StopRequest() if stop is None else stop
         self.device = job.model.embedding.device
         self.optimizer = Optimizer(job.model, job.settings, job.model.regularization.weight_decay)
         self.dropout = torch.Generator().manual_seed(job.settings.seed + 2)  # of the CPU: any device goes on
-        self.at = TrainingState()
+        self.progress = TrainingState()
         self.guard = LossGuard(job.settings.spike_factor)
         self.state: State | None = None  # of the model, carried from batch to batch
-        self.clock = 0.0  # when `at.seconds` was last brought up to date
+        self.clock = 0.0  # when `progress.seconds` was last brought up to date
         if checkpoint is not None:
             self._restore(checkpoint)
             self._keep_metrics()
-        self.good = [self._checkpoint()]  # the last two good states, the newest at the end
+        self.last_good = [self._checkpoint()]  # the last two good states, the newest at the end
 
     def train(self) -> Finished:
         """Train until the steps, the minutes or the patience are used up, or a stop is requested."""
         self.clock = time.perf_counter()
         if not self.job.folder.checkpoint.exists():
-            write_checkpoint(self.job.folder.checkpoint, self.good[-1])
+            write_checkpoint(self.job.folder.checkpoint, self.last_good[-1])
         self.stop.resumable = True
         with contextlib.suppress(Stopped):
             self._advance()
         self._save()
-        if self.at.best_loss_nats is None or not self.job.folder.weights.exists():
+        if self.progress.best_loss_nats is None or not self.job.folder.weights.exists():
             self._write_weights(None)  # stopped before the first evaluation: what there is, is usable
         reason = self.end_reason()
         # a stop at the very last step changes nothing, if the evaluation after it is complete
-        interrupted = not reason or self.at.evaluation_pending
+        interrupted = not reason or self.progress.evaluation_pending
         return Finished(
             "stopped by a signal; it can be resumed" if interrupted else reason,
             interrupted,
-            self.at.step,
-            self.at.seconds,
+            self.progress.step,
+            self.progress.seconds,
             self.best_entry(),
             str(self.job.folder.path),
         )
@@ -162,7 +162,7 @@ class Trainer:
         Raises:
             Stopped: it was requested; every step so far is whole.
         """
-        if self.at.evaluation_pending:
+        if self.progress.evaluation_pending:
             self._measure_and_save()
         while not self.end_reason():
             self.stop.check()
@@ -171,7 +171,7 @@ class Trainer:
 
     def best_entry(self) -> dict[str, Any] | None:
         """Return the line of `metrics.jsonl` of the weights that are kept as the best."""
-        entries = [e for e in read_metrics(self.job.folder.metrics) if e["step"] == self.at.best_step]
+        entries = [e for e in read_metrics(self.job.folder.metrics) if e["step"] == self.progress.best_step]
         return entries[-1] if entries else None
 
     def _keep_metrics(self) -> None:
@@ -179,12 +179,12 @@ class Trainer:
 
         A killed process may have made the pending evaluation, and noted it without a checkpoint; its line goes too.
         """
-        for note in keep_metrics_up_to(self.job.folder.metrics, self.at.step - self.at.evaluation_pending):
-            self.tell(Note(note))
+        for note in keep_metrics_up_to(self.job.folder.metrics, self.progress.step - self.progress.evaluation_pending):
+            self.emit(Note(note))
 
     def end_reason(self) -> str:
         """Return why training is at its end, or nothing while it is not."""
-        settings, at = self.job.settings, self.at
+        settings, at = self.job.settings, self.progress
         if at.step >= settings.steps:
             return f"all {settings.steps:,} steps are done"
         if settings.minutes is not None and at.seconds >= 60 * settings.minutes:
@@ -194,18 +194,18 @@ class Trainer:
         return ""
 
     def _is_due(self, interval: int) -> bool:
-        return self.at.step % interval == 0
+        return self.progress.step % interval == 0
 
     def _measure_and_save(self) -> None:
         """Do what is due after a step. A best state is saved: no checkpoint is older than the best weights."""
-        step, was_pending = self.at.step, self.at.evaluation_pending
+        step, was_pending = self.progress.step, self.progress.evaluation_pending
         due = was_pending or self._is_due(self.job.settings.eval_interval) or bool(self.end_reason())
         if due:
-            self.at.evaluation_pending = True
+            self.progress.evaluation_pending = True
             self._evaluate()
-        if self.at.step != step:
+        if self.progress.step != step:
             return  # rolled back
-        if was_pending or self.at.best_step == step or self._is_due(self.job.settings.checkpoint_interval):
+        if was_pending or self.progress.best_step == step or self._is_due(self.job.settings.checkpoint_interval):
             self._save()
         if due:
             self._preview()
@@ -225,17 +225,17 @@ class Trainer:
         if problem is not None:
             self._roll_back(problem)
             return False
-        fraction = progress_fraction(self.job.settings, self.at.step, self.at.seconds)
+        fraction = progress_fraction(self.job.settings, self.progress.step, self.progress.seconds)
         self.optimizer.step(self._lr_scale(fraction))
         self.state = state.detach()
         self._count(loss_nats, targets.numel(), time.perf_counter() - started)
         return True
 
     def _lr_scale(self, fraction: float) -> float:
-        return lr_scale(self.job.settings, self.at.step, fraction) * self.at.rate_factor
+        return lr_scale(self.job.settings, self.progress.step, fraction) * self.progress.rate_factor
 
     def _count(self, loss_nats: float, tokens: int, seconds: float) -> None:
-        at = self.at
+        at = self.progress
         self.guard.accept(loss_nats)
         at.step += 1
         at.tokens += tokens
@@ -245,20 +245,20 @@ class Trainer:
         self._look_at_clock()
         fraction = progress_fraction(self.job.settings, at.step, at.seconds)
         left = at.seconds * (1 - fraction) / fraction
-        self.tell(Stepped(at.step, loss_nats, self._tokens_per_second(), at.seconds, fraction, left))
+        self.emit(Stepped(at.step, loss_nats, self._tokens_per_second(), at.seconds, fraction, left))
 
     def _look_at_clock(self) -> None:
         """Count the time since the last look, whatever it was spent on."""
         now = time.perf_counter()
-        self.at.seconds += now - self.clock
+        self.progress.seconds += now - self.clock
         self.clock = now
 
     def _tokens_per_second(self) -> float:
-        return self.at.train_tokens / self.at.train_seconds if self.at.train_seconds else math.nan
+        return self.progress.train_tokens / self.progress.train_seconds if self.progress.train_seconds else math.nan
 
     def _evaluate(self) -> None:
         """Measure on the validation text, and keep the weights if they are the best."""
-        job, at = self.job, self.at
+        job, at = self.job, self.progress
         valid = job.corpus.valid
         nats, tokens = validation_loss_nats(
             job.model, valid.ids, job.corpus.tokenizer.start_id, job.settings.eval_tokens, self.stop.check
@@ -279,10 +279,10 @@ class Trainer:
         append_metrics(job.folder.metrics, entry)
         at.train_nats, at.train_tokens, at.train_seconds = 0.0, 0, 0.0
         at.evaluation_pending = False
-        self.tell(Evaluated(entry, is_best))
+        self.emit(Evaluated(entry, is_best))
 
     def _entry(self, valid_loss_nats: float, valid_bits_per_char: float) -> dict[str, Any]:
-        at = self.at
+        at = self.progress
         return {
             "step": at.step,
             "seconds": round(at.seconds, 3),
@@ -301,28 +301,28 @@ class Trainer:
         if settings.preview_tokens == 0:
             return
         sampling = self.job.sampling.model_copy(
-            update={"max_tokens": settings.preview_tokens, "n": 1, "seed": settings.seed + self.at.step}
+            update={"max_tokens": settings.preview_tokens, "n": 1, "seed": settings.seed + self.progress.step}
         )
         decoder = decoder_of(self.job.model)
         for delta in stream(decoder, self.job.corpus.tokenizer, settings.preview_prompt, sampling):
             self.stop.check()
             text += delta.text
-        self.tell(Previewed(self.at.step, settings.preview_prompt, text))
+        self.emit(Previewed(self.progress.step, settings.preview_prompt, text))
         self._look_at_clock()
 
     def _write_weights(self, loss_nats: float | None) -> None:
-        about = BestWeights(self.at.step, loss_nats, self.job.corpus.tokenizer.fingerprint)
+        about = BestWeights(self.progress.step, loss_nats, self.job.corpus.tokenizer.fingerprint)
         write_weights(self.job.folder.weights, dict(self.job.model.state_dict()), about)
 
     def _save(self) -> None:
         if not all(torch.isfinite(parameter).all() for parameter in self.job.model.parameters()):
             return  # the checkpoint before this one can be gone on from
-        self.good = [*self.good[-1:], self._checkpoint()]
-        write_checkpoint(self.job.folder.checkpoint, self.good[-1])
+        self.last_good = [*self.last_good[-1:], self._checkpoint()]
+        write_checkpoint(self.job.folder.checkpoint, self.last_good[-1])
 
     def _checkpoint(self) -> Checkpoint:
         """Copy everything that the next step depends on."""
-        self.at.mean_loss_nats, self.at.guarded_steps = self.guard.mean_nats, self.guard.steps
+        self.progress.mean_loss_nats, self.progress.guarded_steps = self.guard.mean_nats, self.guard.steps
         parts = {
             "model": self.job.model.state_dict(),
             "optimiser": self.optimizer.tensors(),  # the spelling in checkpoints; it stays
@@ -331,7 +331,7 @@ class Trainer:
             "state": {} if self.state is None else self.state._asdict(),
         }
         tensors = {f"{part}.{name}": t.detach().clone() for part, named in parts.items() for name, t in named.items()}
-        return Checkpoint(tensors, {**self.job.about, "training": dataclasses.asdict(self.at)})
+        return Checkpoint(tensors, {**self.job.about, "training": dataclasses.asdict(self.progress)})
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Put back what `_checkpoint` copied.
@@ -355,10 +355,12 @@ class Trainer:
         weights = checkpoint.part("model")
         if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
             raise ValueError("the weights are not finite numbers")
-        self.at = TrainingState.of(checkpoint)
+        self.progress = TrainingState.of(checkpoint)
         self.job.model.load_state_dict(weights)
         self.optimizer.restore({k: t.clone() for k, t in checkpoint.part("optimiser").items()})
-        self.guard = LossGuard(self.job.settings.spike_factor, self.at.mean_loss_nats, self.at.guarded_steps)
+        self.guard = LossGuard(
+            self.job.settings.spike_factor, self.progress.mean_loss_nats, self.progress.guarded_steps
+        )
 
     def _state_in(self, checkpoint: Checkpoint) -> State | None:
         part = checkpoint.part("state")
@@ -376,27 +378,27 @@ class Trainer:
         Raises:
             UserError: that has happened too often.
         """
-        factor = self.at.rate_factor / 2
+        factor = self.progress.rate_factor / 2
         if factor < LOWEST_RATE_FACTOR:
             raise UserError(
-                f"Training failed again at step {self.at.step:,} ({reason}), although the learning rate was halved "
-                f"{-math.log2(self.at.rate_factor):.0f} times; begin anew with a lower training.learning_rate or "
+                f"Training failed again at step {self.progress.step:,} ({reason}), although the learning rate was halved "
+                f"{-math.log2(self.progress.rate_factor):.0f} times; begin anew with a lower training.learning_rate or "
                 "training.clip_norm, or with a higher training.spike_factor where the text itself changes abruptly."
             )
-        step, seconds = self.at.step, self.at.seconds
+        step, seconds = self.progress.step, self.progress.seconds
         self._restore_learning(self._last_good())
         self.state = None
-        self.at.rate_factor, self.at.seconds, self.at.evaluation_pending = factor, seconds, False
+        self.progress.rate_factor, self.progress.seconds, self.progress.evaluation_pending = factor, seconds, False
         self._keep_metrics()
-        self.tell(RolledBack(step, self.at.step, reason, factor))
+        self.emit(RolledBack(step, self.progress.step, reason, factor))
 
     def _last_good(self) -> Checkpoint:
         """Return the newest state, or the one before it where training fails at once from the newest.
 
         The state of the best weights is never given up: it has proved itself on the validation text.
         """
-        newest = TrainingState.of(self.good[-1])
-        if len(self.good) > 1 and self.at.step == newest.step != newest.best_step:
-            self.good.pop()
-            write_checkpoint(self.job.folder.checkpoint, self.good[-1])
-        return self.good[-1]
+        newest = TrainingState.of(self.last_good[-1])
+        if len(self.last_good) > 1 and self.progress.step == newest.step != newest.best_step:
+            self.last_good.pop()
+            write_checkpoint(self.job.folder.checkpoint, self.last_good[-1])
+        return self.last_good[-1]
