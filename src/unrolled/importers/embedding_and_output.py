@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import UserError
-from unrolled.importers.foreign import Ends
+from unrolled.importers.foreign import EmbeddingAndOutput
 from unrolled.importers.tensors import as_float32, shown_shape
 
 EMBEDDINGS = ("emb", "encoder", "wte", "lut", "lookup")
@@ -44,7 +44,9 @@ class Candidate:
         return any(word in name for word in words for name in last)
 
 
-def find_ends(rest: Mapping[str, Tensor], input_size: int, hidden_size: int, path: Path) -> Ends:
+def find_embedding_and_output(
+    rest: Mapping[str, Tensor], input_size: int, hidden_size: int, path: Path
+) -> EmbeddingAndOutput:
     """Return the embedding and the output layer.
 
     Args:
@@ -64,7 +66,7 @@ def find_ends(rest: Mapping[str, Tensor], input_size: int, hidden_size: int, pat
             f"{listed(rest, left)}; a model without them would write something else."
         )
     bias = torch.zeros(output.rows) if output.bias is None else as_float32(rest[output.bias], output.bias, path)
-    return Ends(embedding.matrix, output.matrix, bias, tied=embedding is output)
+    return EmbeddingAndOutput(embedding.matrix, output.matrix, bias, tied=embedding is output)
 
 
 def listed(tensors: Mapping[str, Tensor], names: Sequence[str], most: int = 8) -> str:
