@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import STORY
 from tests.importers.elsewhere import Stacked, save_model, save_words, word_layout, words
-from unrolled.runs.alone import alone_in
+from unrolled.runs.run_lock import run_lock
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
@@ -230,7 +230,7 @@ def test_a_changed_text_and_a_second_process_print_the_quoted_messages(place, cl
     Path("story.txt").write_text(STORY + "One more line.\n", "utf-8")
     monkeypatch.setenv("UNROLLED_CACHE", str(place / "another-cache"))
     assert_printed("The text in … has changed", cli("train", "--resume", "new", "--steps", "2"))
-    with alone_in(place / "fox"):
+    with run_lock(place / "fox"):
         assert_printed("Another process is training", cli("train", "--resume", "fox", "--steps", "99"))
 
 

@@ -25,7 +25,7 @@ from unrolled.importers.search import checkpoint_in, vocabulary_beside
 from unrolled.importers.tensors import state_dict_of
 from unrolled.importers.vocabulary import NEW_ROW, Reconciled, reconciled
 from unrolled.importers.vocabulary_file import listed_words, read_vocabulary, words_of
-from unrolled.runs import BestWeights, RunConfig, RunFolder, alone_in, write_card, write_weights
+from unrolled.runs import BestWeights, RunConfig, RunFolder, run_lock, write_card, write_weights
 from unrolled.runs.weights import file_sha256
 from unrolled.text import Tokenizer
 from unrolled.version import __version__
@@ -120,7 +120,7 @@ def _words(
 
 def _write(folder: RunFolder, config: RunConfig, tokenizer: Tokenizer, weights: dict[str, Tensor], force: bool) -> None:
     folder.make()
-    with alone_in(folder.path):
+    with run_lock(folder.path):
         folder.begin(config, tokenizer, force)
         write_weights(folder.weights, weights, BestWeights(0, None, config.tokenizer_sha256))
         write_card(folder.card, folder.name, config, _count(weights), None)

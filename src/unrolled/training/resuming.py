@@ -14,7 +14,7 @@ from unrolled.config import make_settings, settings_from_values
 from unrolled.data import Corpus, open_cached, prepare_corpus
 from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
-from unrolled.runs import Checkpoint, RunConfig, RunFolder, alone_in, read_checkpoint, read_metrics
+from unrolled.runs import Checkpoint, RunConfig, RunFolder, read_checkpoint, read_metrics, run_lock
 from unrolled.runs.safetensors_file import LARGEST_HEADER_BYTES
 from unrolled.text import Tokenizer
 from unrolled.training.computing import check_machine
@@ -66,7 +66,7 @@ def resume(
     check_machine(config.settings)
     corpus = _same_corpus(about, config, tokenizer)
     import_optimizers()
-    with signals() as stop, advice_if_unwritable(folder), alone_in(folder.path):
+    with signals() as stop, advice_if_unwritable(folder), run_lock(folder.path):
         folder.remove_leftovers()
         folder.write_config(config)
         return run_job(folder, config, corpus, about, listener, checkpoint=checkpoint, stop=stop)

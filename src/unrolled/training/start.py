@@ -22,9 +22,9 @@ from unrolled.runs import (
     Checkpoint,
     RunConfig,
     RunFolder,
-    alone_in,
     draw_loss,
     read_metrics,
+    run_lock,
     write_card,
 )
 from unrolled.training.computing import check_machine, choose_machine
@@ -108,7 +108,7 @@ def train(
     import_optimizers()
     with signals() as stop, advice_if_unwritable(folder):
         folder.make()
-        with alone_in(folder.path):
+        with run_lock(folder.path):
             folder.begin(config, corpus.tokenizer, force)
             weights = None if base is None else base.weights
             return run_job(folder, config, corpus, about, listener, weights, stop=stop)

@@ -21,7 +21,7 @@ except ImportError:  # Windows
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from training in this directory, which must exist.
 
     Raises:
