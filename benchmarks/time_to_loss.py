@@ -53,7 +53,7 @@ class PlainLoop:
         self._batcher = RandomWindows(
             corpus.train.ids, training.batch_size, training.window, torch.Generator().manual_seed(training.seed)
         )
-        self._optimiser = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate)
+        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate)
         self.seconds: list[float] = []
 
     def step(self) -> None:
@@ -61,9 +61,9 @@ class PlainLoop:
         started = time.perf_counter()
         batch = self._batcher.next_batch()
         loss = cross_entropy(self.model(batch.inputs).flatten(0, 1), batch.targets.flatten())
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         loss.backward()
-        self._optimiser.step()
+        self._optimizer.step()
         loss.item()
         self.seconds.append(time.perf_counter() - started)
 

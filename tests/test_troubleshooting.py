@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import STORY
 from tests.importers.elsewhere import Stacked, save_model, save_words, word_layout, words
 from unrolled.native import library
-from unrolled.runs.alone import alone_in
+from unrolled.runs.run_lock import run_lock
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
@@ -112,7 +112,7 @@ COMMANDS = {
     "there is no setting": ("train", "story.txt", "--set", "model.hiden_size=5"),
     "--set takes": ("train", "story.txt", "--set", "model.hidden_size"),
     "model.tying": ("train", "story.txt", "--set", "model.tying=tied"),
-    "… holds a run already": ("train", "story.txt", "--out", "fox"),
+    "… already holds a run": ("train", "story.txt", "--out", "fox"),
     "… is not empty": ("train", "story.txt", "--out", "pictures"),
     "--resume continues": ("train", "--resume", "fox", "--seed", "1"),
     "There is nothing left to do": ("train", "--resume", "fox"),
@@ -140,7 +140,7 @@ COMMANDS = {
     "… lacks a layer": ("import", "gap.pt", "--out", "new"),
     "… is in the old format": ("import", "old.pt", "--out", "new"),
     "… holds a Python object": ("import", "module.pt", "--out", "new"),
-    "… is no PyTorch checkpoint": ("import", "text.pt", "--out", "new"),
+    "… is not a PyTorch checkpoint": ("import", "text.pt", "--out", "new"),
     "… is truncated or damaged; copy": ("import", "half.pt", "--out", "new"),
     "… is not laid out as torch.save does it": ("import", "longer.pt", "--out", "new"),
     "Port … does not exist": ("serve", "--port", "70000"),
@@ -216,7 +216,7 @@ def test_damaged_runs_print_the_quoted_messages(place, cli):
         save_file(tensors, weights, about)
 
     damaged("… is missing; the run has no weights", weights.unlink)
-    damaged("… is damaged or is no safetensors", lambda: weights.write_bytes(b"version https://git-lfs"))
+    damaged("… is damaged or is not a safetensors", lambda: weights.write_bytes(b"version https://git-lfs"))
     damaged("… holds numbers that are not finite", with_nan)
     damaged("The run has format version", lambda: with_config(format_version=99))
     damaged("… disagrees with config.json", lambda: with_config(model={"hidden_size": 8}))
@@ -233,7 +233,7 @@ def test_a_changed_text_and_a_second_process_print_the_quoted_messages(place, cl
     Path("story.txt").write_text(STORY + "One more line.\n", "utf-8")
     monkeypatch.setenv("UNROLLED_CACHE", str(place / "another-cache"))
     assert_printed("The text in … has changed", cli("train", "--resume", "new", "--steps", "2"))
-    with alone_in(place / "fox"):
+    with run_lock(place / "fox"):
         assert_printed("Another process is training", cli("train", "--resume", "fox", "--steps", "99"))
 
 

@@ -1,4 +1,4 @@
-"""A trained model and what one can ask of it: write, score, evaluate, say what it is.
+"""A trained model and what it can do: generate, score, evaluate, describe itself.
 
 The same object serves Python, the command line and the web application. It holds no text, no hidden state and no random
 generator, so any number of threads may use one at the same time.
@@ -37,12 +37,12 @@ class Score:
     """The surprisal of each token of a text.
 
     Attributes:
-        pieces: the text of each token.
-        nats: its surprisal, -log p(token | all before it), one for each piece.
+        token_strings: the text of each token.
+        nats: its surprisal, -log p(token | all before it), one for each token.
         likelihood: the text as a whole; its `total_nats` is exactly the sum of `nats`.
     """
 
-    pieces: tuple[str, ...]
+    token_strings: tuple[str, ...]
     nats: tuple[float, ...]
     likelihood: Likelihood
 
@@ -88,7 +88,7 @@ class TrainedModel:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What everyone who uses the model should know, e.g. that its vocabulary is a placeholder."""
+        """What every user of the model should know, e.g. that its vocabulary is a placeholder."""
         return (*self.config.warnings, *self._decoding_warnings)
 
     @property
@@ -104,7 +104,7 @@ class TrainedModel:
         return decoder_of(self.network, self.decoding)
 
     def generate(self, prompt: str = "", **settings: Any) -> Generation:
-        """Write on from a prompt.
+        """Continue a prompt.
 
         Args:
             prompt: any text; characters or words that the model does not know are reported in the result.
@@ -117,7 +117,7 @@ class TrainedModel:
         return generate(self.decoder, self.tokenizer, prompt, self.sampling(settings))
 
     def stream(self, prompt: str = "", **settings: Any) -> Iterator[Delta]:
-        """Write on from a prompt, piece by piece; settings are checked before the first piece is asked for."""
+        """Continue a prompt, delta by delta; settings are checked before the first delta is requested."""
         return self.stream_with(prompt, self.sampling(settings))
 
     def stream_with(self, prompt: str, settings: SamplingSettings) -> Iterator[Delta]:
@@ -180,7 +180,7 @@ class TrainedModel:
             return ["This is not the text that the run was trained on; the run's rule for splitting is applied to it."]
         if corpus.get(f"{split}_characters") != text.characters:
             raise UserError(
-                "The run learnt from all of this text, for it was given another one to validate on (--valid); leave "
+                "The run was trained on all of this text, because another text validated it (--valid); leave "
                 "--split out."
             )
         return []
@@ -259,7 +259,7 @@ def load(run: str | Path = BUNDLED_STORIES, device: str = "auto", decoding: str 
         run: a run directory, or `builtin:stories` for the bundled model, or a folder that holds
             only a checkpoint from elsewhere (see `unrolled.importers`).
         device: auto, cpu, cuda, cuda:N or mps, for scoring and evaluating.
-        decoding: float32, or bfloat16 to write faster with rounded weights; the text of a seed is then another one.
+        decoding: float32, or bfloat16 to generate faster with rounded weights; a seed then gives another text.
             Without the native kernel it is float32 in any case, with a warning.
 
     Raises:

@@ -211,7 +211,7 @@ def test_a_full_disk_is_one_plain_sentence_and_leaves_nothing(prepare, tmp_path,
     def full(*parts, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(corpus_module, "encode_pieces", full)
+    monkeypatch.setattr(corpus_module, "encode_chunks", full)
     with pytest.raises(UserError, match="is full"):
         prepare()
     assert list((tmp_path / "cache" / "corpora").iterdir()) == []

@@ -52,7 +52,7 @@ def test_unknown_words_are_counted_and_what_they_cost_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("size", [5, 100_000])
-def test_a_text_in_pieces_of_any_size_is_encoded_as_the_whole(tmp_path, monkeypatch, size):
+def test_a_text_in_chunks_of_any_size_is_encoded_as_the_whole(tmp_path, monkeypatch, size):
     monkeypatch.setattr("unrolled.sources.utf8.BLOCK_BYTES", size)
     text = "the ring, The Ring\n\n ring's\n" * 700 + "the rin"
     (tmp_path / "a.txt").write_text(text)

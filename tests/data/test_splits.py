@@ -18,14 +18,14 @@ from unrolled.text.characters import CharacterTokenizer
 RECORDS = [f"record {number} of many\n" for number in range(47)]
 
 
-def parts_of(tmp_path, pieces, valid=None, kind="word", **settings):
-    with Spool(pieces, tmp_path) as text, Spool([valid or "x"], tmp_path) as valid_text:
+def parts_of(tmp_path, chunks, valid=None, kind="word", **settings):
+    with Spool(chunks, tmp_path) as text, Spool([valid or "x"], tmp_path) as valid_text:
         split = split_text(text, None if valid is None else valid_text, DataSettings(**settings), kind)
-        return {name: list(part.pieces()) for name, part in split.parts().items()}, split.notes
+        return {name: list(part.chunks()) for name, part in split.parts().items()}, split.notes
 
 
-def records(tmp_path, pieces=RECORDS, **settings):
-    parts, notes = parts_of(tmp_path, pieces, split="records", **settings)
+def records(tmp_path, chunks=RECORDS, **settings):
+    parts, notes = parts_of(tmp_path, chunks, split="records", **settings)
     return {name: "".join(part).splitlines(keepends=True) for name, part in parts.items()}, notes
 
 
@@ -104,9 +104,9 @@ def test_by_position_a_text_of_one_line_is_split_between_words_if_there_are_any(
     assert len(valid) >= len(text) // 4
 
 
-def test_pieces_for_words_are_cut_at_line_ends(tmp_path):
+def test_chunks_for_words_are_cut_at_line_ends(tmp_path):
     parts, _ = parts_of(tmp_path, ["one two\nthr", "ee four\n"] * 9, valid_fraction=0.5)
-    assert all(piece.endswith("\n") for piece in parts["train"] + parts["valid"])
+    assert all(chunk.endswith("\n") for chunk in parts["train"] + parts["valid"])
 
 
 def encoded(part, **settings):

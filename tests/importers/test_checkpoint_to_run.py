@@ -1,5 +1,6 @@
 """An imported run is an ordinary one: found in the search order, complete, usable everywhere, warnings and all."""
 
+import hashlib
 import json
 import re
 
@@ -10,7 +11,7 @@ import torch
 from tests.importers.elsewhere import IDS, GateByGate, Stacked, save_model, save_words, word_layout, words
 from unrolled import load, train
 from unrolled.errors import UserError
-from unrolled.importers import import_checkpoint
+from unrolled.importers import checkpoint_to_run, import_checkpoint
 
 ORDER = ["lotr_lstm_lm.pt", "lotr-lstm_lm.pt", "best-val-lstm_lm.pt", "story_lstm_scratch_full.pt", "other.pt"]
 
@@ -172,7 +173,7 @@ def test_a_temporary_run_has_the_folders_name_and_leaves_nothing_behind(folder, 
     del model
     assert list((tmp_path / "temporary").iterdir()) == []
     (folder / "lotr_lstm_lm.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+    with pytest.raises(UserError, match="not a PyTorch checkpoint"):
         load(folder)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert sorted(path.name for path in folder.iterdir()) == ["lotr_lstm_lm.pt", "vocab.pkl"]
@@ -180,7 +181,7 @@ def test_a_temporary_run_has_the_folders_name_and_leaves_nothing_behind(folder, 
 
 def test_a_run_that_stands_there_is_kept_unless_forced(folder, run):
     before = (run / "model.safetensors").read_bytes()
-    with pytest.raises(UserError, match="holds a run already"):
+    with pytest.raises(UserError, match="already holds a run"):
         import_checkpoint(folder, run)
     assert (run / "model.safetensors").read_bytes() == before
     import_checkpoint(folder, run, force=True)
@@ -189,6 +190,21 @@ def test_a_run_that_stands_there_is_kept_unless_forced(folder, run):
 
 def test_a_damaged_checkpoint_does_not_cost_the_run_that_it_should_replace(folder, run):
     (folder / "lotr_lstm_lm.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+    with pytest.raises(UserError, match="not a PyTorch checkpoint"):
         import_checkpoint(folder, run, force=True)
     assert load(run).tokenizer.kind == "character"
+
+
+def test_the_hash_is_that_of_the_file_that_was_read_even_if_its_name_leads_elsewhere_by_then(
+    folder, tmp_path, monkeypatch
+):
+    path, read_model = folder / "lotr_lstm_lm.pt", checkpoint_to_run.read_model
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def replace_then_read(*arguments):
+        path.unlink()
+        path.write_bytes(b"another file")
+        return read_model(*arguments)
+
+    monkeypatch.setattr(checkpoint_to_run, "read_model", replace_then_read)
+    assert import_checkpoint(path, tmp_path / "run").config.imported_from["sha256"] == expected

@@ -170,10 +170,10 @@ def test_other_precisions_become_float32(tmp_path, dtype):
 @pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net"])
 def test_a_state_dict_inside_a_dict_with_the_rest_of_a_training(tmp_path, wrapper):
     model = Stacked()
-    optimiser = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters())
     model(IDS).sum().backward()
-    optimiser.step()
-    state = {wrapper: word_layout(model), "epoch": 3, "loss": 1.5, "optimizer": optimiser.state_dict(), "done": False}
+    optimizer.step()
+    state = {wrapper: word_layout(model), "epoch": 3, "loss": 1.5, "optimizer": optimizer.state_dict(), "done": False}
     path = save_model(tmp_path / "from", state)
     save_words(path.parent, words(11))
     import_checkpoint(path, tmp_path / "run")

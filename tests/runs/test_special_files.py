@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from unrolled.errors import UserError
-from unrolled.runs import alone_in
+from unrolled.runs import run_lock
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="special files of POSIX systems")
 
@@ -105,5 +105,5 @@ def test_every_command_refuses_a_special_file_that_it_would_read_and_runs_withou
 def test_no_lock_is_waited_for_where_a_run_is_not_a_folder(tmp_path, name):
     path = tmp_path / name
     path.touch() if name == "file" else os.mkfifo(path)
-    with pytest.raises(UserError, match="cannot be locked"), alone_in(path):
+    with pytest.raises(UserError, match="cannot be locked"), run_lock(path):
         pass

@@ -13,7 +13,7 @@ from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
 from unrolled.runs import read_checkpoint
 from unrolled.sampling import stream
-from unrolled.training import Evaluated, Note, Previewed, RolledBack, Stepped, resume, start, trainer
+from unrolled.training import Evaluated, Note, Previewed, RolledBack, Stepped, progress, resume, start, trainer
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def broken_steps(monkeypatch):
 def seconds_pass(monkeypatch):
     """A clock that is a second further on at every look."""
     looks = iter(range(10**9))
-    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(looks))))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: float(next(looks))))
 
 
 def events(kind, seen):
@@ -167,7 +167,7 @@ def test_a_leap_of_the_loss_goes_back_too_and_the_text_goes_on_after_the_bad_bat
     settings = {"training.steps": 60, "training.batching": "streams", "training.eval_interval": 50}
     train_tiny(settings=settings, listener=seen.append)
     (back,) = events(RolledBack, seen)
-    assert "leapt from" in back.reason
+    assert "jumped from" in back.reason
     assert back.to_step == 50
 
 
@@ -246,7 +246,7 @@ def test_what_a_step_tells_adds_up(train_tiny, seconds_pass):
     seen = []
     train_tiny(listener=seen.append)
     steps = events(Stepped, seen)
-    assert [event.share_done for event in steps] == pytest.approx([step / 24 for step in range(1, 25)])
+    assert [event.progress_fraction for event in steps] == pytest.approx([step / 24 for step in range(1, 25)])
     assert steps[-1].seconds_left == 0
     assert [event.seconds for event in steps] == sorted({event.seconds for event in steps})
     assert steps[0].tokens_per_second == 3 * 7 / 1.0

@@ -34,7 +34,7 @@ from unrolled.config import ModelSettings, TrainingSettings
 from unrolled.kernels import Kernel
 from unrolled.nn import LanguageModel
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
+from unrolled.training.optimizers.optimizer import Optimizer, clip_gradients
 
 PLAIN_LOOP, TORCH, TORCH_BF16 = "plain PyTorch loop", "torch.nn.LSTM, tuned", "torch.nn.LSTM, bf16 autocast"
 TORCH_DEFAULT = "torch.nn.LSTM, default"
@@ -210,14 +210,14 @@ def _check_that_they_agree(ways: dict[str, tuple[nn.Module, Loss]], shape: Shape
 def training_step(model: nn.Module, loss_nats: Loss, shape: Shape) -> Callable[[int], float]:
     """Return a function that makes one whole step on the batch of a round."""
     settings = TrainingSettings()
-    optimiser = Optimiser(model, settings)
+    optimizer = Optimizer(model, settings)
 
     def step(number: int) -> float:
         loss = loss_nats(*batch(shape, number))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         clip_gradients(model, settings.clip_norm)
-        optimiser.step()
+        optimizer.step()
         return loss.item()
 
     return step

@@ -9,7 +9,7 @@ import click
 @click.argument("run")
 @click.option("--to", "target", required=True, type=click.Choice(["torch"]), help="torch: a plain state dict, .pt.")
 @click.option("--out", required=True, metavar="FILE", help="The file to write.")
-@click.option("--force", is_flag=True, help="Replace the file that stands there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(run: str, target: str, out: str, force: bool) -> None:
     """Write the model in RUN as embedding.weight, lstm.weight_ih_l0 ... and fc.weight, as torch.nn.LSTM has them."""
     from unrolled.cli.opening import open_model
@@ -17,5 +17,5 @@ def command(run: str, target: str, out: str, force: bool) -> None:
     from unrolled.export import export_torch
 
     model = open_model(run)
-    export_torch(model.network, out, force=force)
+    export_torch(model, out, force=force)
     remark(f"Wrote {out}. Its vocabulary is {model.folder / 'vocab.json'}, position = id.")

@@ -97,7 +97,7 @@ class TrainingDisplay:
         bits = "" if self.valid_bits != self.valid_bits else f"  valid {self.valid_bits:.3f} bits/char"
         self.bar.update(
             self.task,
-            completed=event.share_done,
+            completed=event.progress_fraction,
             description=f"step {event.step:,}{self.of_steps}  loss {event.loss_nats:.3f}{bits}"
             f"  {event.tokens_per_second:,.0f} tokens/s  {_duration(event.seconds_left)} left",
         )

@@ -2,8 +2,8 @@
 
 The text is spooled and hashed, then split, and only then does the training part give the vocabulary; the parts are
 encoded once into `train.bin`, `valid.bin` and `test.bin` and kept under a key of everything that they depend on. They
-are read, not mapped: a file that another program shortens is an error, and the end of no process.
-Nothing here holds more than a piece of the text in memory.
+are read, not mapped: if another program shortens a file, that is an error and does not crash the process.
+Nothing here holds more than a chunk of the text in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from unrolled.config import DataSettings
 from unrolled.data.cache import build_entry, corpora_folder, disk_full_is_plain, writable_corpora_folder
-from unrolled.data.encoding import Counts, TokenSequence, encode_pieces, ids_dtype, source_of, unknown_notes
+from unrolled.data.encoding import Counts, TokenSequence, encode_chunks, ids_dtype, source_of, unknown_notes
 from unrolled.data.splits import SPLITS, Split, split_text
 from unrolled.data.spool import Spool
 from unrolled.data.stored_ids import StoredIds
@@ -165,13 +165,13 @@ def _encode(
     """Write everything that belongs to a cached corpus into an empty folder."""
     meta: dict[str, Any] = {"format_version": FORMAT_VERSION, "content_sha256": content_sha256}
     if tokenizer is None:
-        tokenizer, coverage = make_tokenizer(split.train.pieces(), settings)
+        tokenizer, coverage = make_tokenizer(split.train.chunks(), settings)
         meta |= {} if coverage is None else {"coverage": dataclasses.asdict(coverage)}
     tokenizer.save(folder)
     meta["tokenizer_fingerprint"] = tokenizer.fingerprint
     for name, part in split.parts().items():
         with (folder / f"{name}.bin").open("wb") as file:
-            counts = encode_pieces(tokenizer, part.pieces(), file, of_records=settings.split == "records")
+            counts = encode_chunks(tokenizer, part.chunks(), file, of_records=settings.split == "records")
         _check_size(name, counts)
         meta[name] = dataclasses.asdict(counts)
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
@@ -180,7 +180,7 @@ def _encode(
 def _check_size(split: str, counts: Counts) -> None:
     if counts.tokens < FEWEST_TOKENS[split]:
         found = "no token" if counts.tokens == 0 else "a single token"
-        raise UserError(f"{WHAT[split]} gives {found}, too little to go on with; give more text.")
+        raise UserError(f"{WHAT[split]} gives {found}, too little to train on; give more text.")
 
 
 def _counts(values: dict[str, Any]) -> Counts:

@@ -1,4 +1,4 @@
-"""Text to token ids on disk, a piece at a time.
+"""Text to token ids on disk, a chunk at a time.
 
 A token sequence is a read-only array (N,) of the smallest unsigned integers that hold the vocabulary, little-endian,
 backed by a file; what is counted on the way (characters, UTF-8 bytes, unknown tokens) is what measures per character
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from unrolled.config import DataSettings
 from unrolled.data.cache import disk_full_is_plain
-from unrolled.data.pieces import gathered, whole_lines
+from unrolled.data.chunks import gathered, whole_lines
 from unrolled.data.stored_ids import StoredIds
 from unrolled.errors import UserError
 from unrolled.sources import RecordSource, TextSource, read_records, read_sources
@@ -39,7 +39,7 @@ class TokenSequence:
 
     Attributes:
         ids: (N,) little-endian unsigned integers, read-only, on disk: an array, or what slices are read of.
-        characters, utf8_bytes: size of the text that the tokens stand for.
+        characters, utf8_bytes: size of the text that the tokens represent.
         unknown_tokens: how many of the tokens are unknown.
         unknown: the first distinct characters or words that were unknown.
         notes: plain sentences about what was read.
@@ -79,7 +79,7 @@ def encode_text(
     stdin: BinaryIO | None = None,
     folder: Path | None = None,
 ) -> TokenSequence:
-    """Encode a text that stands alone, for measuring a model on it; memory stays bounded.
+    """Encode a separate text to measure a model on; memory stays bounded.
 
     Args:
         specs: sources as in `unrolled.sources.sources`.
@@ -94,8 +94,8 @@ def encode_text(
     settings = base.model_copy(update={"encoding_errors": encoding_errors})
     source = source_of(specs, settings, stdin)
     with disk_full_is_plain(folder):
-        pieces = source if tokenizer.kind == "character" else gathered(whole_lines(source))
-        text = encoded_on_disk(tokenizer, pieces, settings, (), folder)
+        chunks = source if tokenizer.kind == "character" else gathered(whole_lines(source))
+        text = encoded_on_disk(tokenizer, chunks, settings, (), folder)
     return dataclasses.replace(text, notes=(*source.report.notes, *text.notes))
 
 
@@ -107,19 +107,19 @@ def source_of(specs: Sequence[str], settings: DataSettings, stdin: BinaryIO | No
 
 def encoded_on_disk(
     tokenizer: Tokenizer,
-    pieces: Iterable[str],
+    chunks: Iterable[str],
     settings: DataSettings,
     notes: Sequence[str],
     folder: Path | None = None,
     content_sha256: str = "",
 ) -> TokenSequence:
-    """Encode pieces of a text into a nameless file; see `encode_pieces` and `TokenSequence`.
+    """Encode chunks of a text into a nameless file; see `encode_chunks` and `TokenSequence`.
 
     Raises:
         UserError: the text gives no tokens.
     """
     with tempfile.TemporaryFile("w+b", dir=folder) as file:
-        counts = encode_pieces(tokenizer, pieces, file, of_records=settings.split == "records")
+        counts = encode_chunks(tokenizer, chunks, file, of_records=settings.split == "records")
         if not counts.tokens:
             raise UserError("The text holds no word of [a-z0-9'], so there is nothing to measure.")
         # the map keeps the nameless file; nobody else can shorten it
@@ -130,26 +130,26 @@ def encoded_on_disk(
     )
 
 
-def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[str], file: BinaryIO, of_records: bool = False) -> Counts:
-    """Write the ids of `pieces` to `file` and count.
+def encode_chunks(tokenizer: Tokenizer, chunks: Iterable[str], file: BinaryIO, of_records: bool = False) -> Counts:
+    """Write the ids of `chunks` to `file` and count.
 
     Args:
-        pieces: cut at line ends, unless the tokenizer is one of characters.
+        chunks: cut at line ends, unless the tokenizer is one of characters.
         of_records: each line is a record, and ends in the end of one.
     """
     tokens = characters = utf8_bytes = unknown_tokens = 0
     unknown: dict[str, None] = {}
     encode = tokenizer.encode_lines if of_records else tokenizer.encode
-    for piece in pieces:
-        ids = encode(piece).astype(ids_dtype(tokenizer), copy=False)
+    for chunk in chunks:
+        ids = encode(chunk).astype(ids_dtype(tokenizer), copy=False)
         file.write(ids.data)
         tokens += len(ids)
-        characters += len(piece)
-        utf8_bytes += len(piece.encode("utf-8"))
+        characters += len(chunk)
+        utf8_bytes += len(chunk.encode("utf-8"))
         if tokenizer.unknown_id is not None and (found := int(np.count_nonzero(ids == tokenizer.unknown_id))):
             unknown_tokens += found
             if len(unknown) < MOST_UNKNOWN_LISTED:
-                unknown |= dict.fromkeys(tokenizer.unknown_in(piece))
+                unknown |= dict.fromkeys(tokenizer.unknown_in(chunk))
     file.flush()
     return Counts(tokens, characters, utf8_bytes, unknown_tokens, tuple(unknown)[:MOST_UNKNOWN_LISTED])
 

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from unrolled.config import DataSettings
 from unrolled.data.cache import disk_full_is_plain
+from unrolled.data.chunks import gathered, whole_lines
 from unrolled.data.encoding import TokenSequence, encoded_on_disk, source_of
-from unrolled.data.pieces import gathered, whole_lines
 from unrolled.data.spool import Spool
 from unrolled.errors import UserError
 from unrolled.text import Tokenizer
@@ -38,7 +38,7 @@ FEWEST_CHARACTERS = 2  # one to read, one to predict
 class Part(Protocol):
     """Some of a text, to be read as often as needed."""
 
-    def pieces(self) -> Iterator[str]: ...
+    def chunks(self) -> Iterator[str]: ...
 
 
 @dataclass(frozen=True)
@@ -50,29 +50,29 @@ class Stretch:
     stop: int
     times: int = 1
 
-    def pieces(self) -> Iterator[str]:
+    def chunks(self) -> Iterator[str]:
         for _ in range(self.times):
-            yield from self.spool.pieces(self.start, self.stop)
+            yield from self.spool.chunks(self.start, self.stop)
 
 
 @dataclass(frozen=True)
 class WholeLines:
-    """Another part in pieces that are cut at line ends only; a line is held in memory."""
+    """Another part in chunks that are cut at line ends only; a line is held in memory."""
 
     part: Part
 
-    def pieces(self) -> Iterator[str]:
-        return whole_lines(self.part.pieces())
+    def chunks(self) -> Iterator[str]:
+        return whole_lines(self.part.chunks())
 
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a spool that are marked in `chosen` (N,), or all of them; pieces are cut at their ends."""
+    """The records of a spool that are marked in `chosen` (N,), or all of them; chunks are cut at their ends."""
 
     spool: Spool
     chosen: npt.NDArray[np.bool_] | None = None
 
-    def pieces(self) -> Iterator[str]:
+    def chunks(self) -> Iterator[str]:
         return gathered(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -146,7 +146,7 @@ def encode_split(
 
     Raises:
         UserError: a source is missing, empty or no text, or there is no such part; the disk is full.
-        ValueError: `split` is no name of a part.
+        ValueError: `split` is not the name of a part.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
@@ -158,7 +158,7 @@ def encode_split(
         if part is None:
             raise UserError(f"This text has no {split} part: {_why_no_test(settings)}.")
         notes = (*source.report.notes, *found.notes)
-        return encoded_on_disk(tokenizer, part.pieces(), settings, notes, folder, text.sha256)
+        return encoded_on_disk(tokenizer, part.chunks(), settings, notes, folder, text.sha256)
 
 
 def _why_no_test(settings: DataSettings) -> str:
@@ -213,18 +213,18 @@ def _moved(text: Spool, border: int) -> int:
     """Return the next place that cuts neither a line nor, where no line ends in the first half, a word."""
     furthest = border + (text.characters - border) // 2
     for ends in ("\n", " \t"):
-        found = _next(text.pieces(border, furthest), ends)
+        found = _next(text.chunks(border, furthest), ends)
         if found is not None:
             return border + found
     return border
 
 
-def _next(pieces: Iterable[str], ends: str) -> int | None:
+def _next(chunks: Iterable[str], ends: str) -> int | None:
     """Return how far the first of the characters `ends` reaches into a text, or None."""
     before = 0
-    for piece in pieces:
-        places = [place for end in ends if (place := piece.find(end)) >= 0]
+    for chunk in chunks:
+        places = [place for end in ends if (place := chunk.find(end)) >= 0]
         if places:
             return before + min(places) + 1
-        before += len(piece)
+        before += len(chunk)
     return None

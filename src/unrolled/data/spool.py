@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-PIECE_CHARACTERS = 2**18
+CHUNK_CHARACTERS = 2**18
 
 
 class Spool:
@@ -24,36 +24,36 @@ class Spool:
         sha256: of the UTF-8 bytes, in hexadecimal.
     """
 
-    def __init__(self, pieces: Iterable[str], folder: Path) -> None:
+    def __init__(self, chunks: Iterable[str], folder: Path) -> None:
         file = tempfile.TemporaryFile("w+b", dir=folder, prefix=".spool-")  # noqa: SIM115 (closed by __exit__)
         self._text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
         try:
-            self._fill(pieces)
+            self._fill(chunks)
         except BaseException:
             self._text.detach()
             file.close()
             raise
 
-    def _fill(self, pieces: Iterable[str]) -> None:
+    def _fill(self, chunks: Iterable[str]) -> None:
         digest = hashlib.sha256()
         self.characters = self.line_ends = 0
-        for piece in pieces:
-            encoded = piece.encode("utf-8")
+        for chunk in chunks:
+            encoded = chunk.encode("utf-8")
             digest.update(encoded)
             self._text.buffer.write(encoded)
-            self.characters += len(piece)
-            self.line_ends += piece.count("\n")
+            self.characters += len(chunk)
+            self.line_ends += chunk.count("\n")
         self._text.buffer.flush()
         self.sha256 = digest.hexdigest()
 
-    def pieces(self, start: int, stop: int) -> Iterator[str]:
-        """Yield the characters `start` to `stop` - 1 in pieces of bounded size; one reader at a time."""
+    def chunks(self, start: int, stop: int) -> Iterator[str]:
+        """Yield the characters `start` to `stop` - 1 in chunks of bounded size; one reader at a time."""
         self._text.seek(0)
         self._skip(start)
         left = stop - start
-        while left and (piece := self._text.read(min(left, PIECE_CHARACTERS))):
-            left -= len(piece)
-            yield piece
+        while left and (chunk := self._text.read(min(left, CHUNK_CHARACTERS))):
+            left -= len(chunk)
+            yield chunk
 
     def lines(self) -> Iterator[str]:
         """Yield the lines, each with the newline that ends it; one reader at a time."""
@@ -62,8 +62,8 @@ class Spool:
             yield line
 
     def _skip(self, characters: int) -> None:
-        while characters and (piece := self._text.read(min(characters, PIECE_CHARACTERS))):
-            characters -= len(piece)
+        while characters and (chunk := self._text.read(min(characters, CHUNK_CHARACTERS))):
+            characters -= len(chunk)
 
     def __enter__(self) -> Spool:
         return self

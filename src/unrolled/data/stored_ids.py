@@ -1,4 +1,4 @@
-"""Token ids in a file, read piece by piece as they are needed; nothing is mapped into memory.
+"""Token ids in a file, read chunk by chunk as they are needed; nothing is mapped into memory.
 
 A text may be larger than memory, so its ids stay on disk. A memory map would do, but a process that touches a mapped
 page which another program has cut off ends at once, without a word (SIGBUS). A read that finds too little is an error
@@ -37,15 +37,15 @@ class StoredIds:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, piece: slice) -> npt.NDArray[np.unsignedinteger]:
+    def __getitem__(self, chunk: slice) -> npt.NDArray[np.unsignedinteger]:
         """Return the ids of a slice without gaps.
 
         Raises:
             UserError: another program has changed the file.
         """
-        if not isinstance(piece, slice) or piece.step not in (None, 1):
+        if not isinstance(chunk, slice) or chunk.step not in (None, 1):
             raise TypeError("ids on disk are read in slices without gaps")
-        start, stop, _ = piece.indices(len(self))
+        start, stop, _ = chunk.indices(len(self))
         return self.windows(np.array([start]), max(0, stop - start))[0]
 
     def __array__(
@@ -77,5 +77,5 @@ class StoredIds:
         if row:
             raise UserError(
                 f"{self._name} has become shorter while it was in use: another program changed it. Start again, or "
-                "continue a run that was begun with unrolled train --resume; the text is then encoded again."
+                "continue an interrupted run with unrolled train --resume; the text is then encoded again."
             )

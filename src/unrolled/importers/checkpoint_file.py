@@ -4,14 +4,16 @@
     NAME/data/0 ...   their numbers
     NAME/byteorder    `little` or `big`
 
-`torch.load` reads the same zip archive with a reader of its own, which finds records without regard to case, and runs
-the pickle on a machine of its own, which has had holes (CVE-2025-32434, CVE-2026-24747). Whatever is checked before
-could be something else than what it opens. So each layer is read once, here, by the code that checks it: `zip_records`,
+`torch.load` reads the same zip archive with its own reader, which ignores case in the names of records, and runs the
+pickle on its own machine, which has had vulnerabilities (CVE-2025-32434, CVE-2026-24747). A check made beforehand could
+see something else than what it opens. So each layer is read once, here, by the code that checks it: `zip_records`,
 `pickles`, `stored_tensors`. Tensors and plain containers come out, and nothing is executed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +26,7 @@ from unrolled.importers.stored_tensors import StoredTensors
 from unrolled.importers.zip_records import Record, find_records, read_record
 
 MAX_CHECKPOINT_BYTES = 16 * 2**30
+HASHED_AT_ONCE_BYTES = 2**20
 MAX_PICKLE_BYTES = 64 * 2**20  # the names and shapes of all tensors, and a vocabulary perhaps
 SAVE_TENSORS = "where it was made, save the tensors alone: torch.save(model.state_dict(), 'model.pt')"
 
@@ -36,6 +39,18 @@ def read_checkpoint(path: Path) -> Any:
     """
     with open_foreign(path, MAX_CHECKPOINT_BYTES) as file:
         return read_open_checkpoint(file, path)
+
+
+def read_hashed_checkpoint(path: Path) -> tuple[Any, str]:
+    """Return the same, and the file's SHA-256 as hexadecimal text.
+
+    The file is opened once: the hash is that of the content that was read, even if the path leads elsewhere by then.
+
+    Raises:
+        UserError: as above.
+    """
+    with open_foreign(path, MAX_CHECKPOINT_BYTES) as file:
+        return read_open_checkpoint(file, path), _sha256(file, path)
 
 
 def read_open_checkpoint(file: BinaryIO, path: Path) -> Any:
@@ -75,6 +90,20 @@ def is_archive(start: bytes) -> bool:
     return start.startswith(b"PK\x03\x04")
 
 
+def _sha256(file: BinaryIO, path: Path) -> str:
+    """Hash an open file, up to its present end even if it keeps growing."""
+    digest = hashlib.sha256()
+    try:
+        left = os.fstat(file.fileno()).st_size
+        file.seek(0)
+        while block := file.read(min(left, HASHED_AT_ONCE_BYTES)):
+            digest.update(block)
+            left -= len(block)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+    return digest.hexdigest()
+
+
 def _check_format(start: bytes, path: Path) -> None:
     """Say of a file that is not an archive what it is instead."""
     if is_archive(start):
@@ -86,7 +115,7 @@ def _check_format(start: bytes, path: Path) -> None:
         )
     if start.startswith(b"version https://git-lfs"):
         raise UserError(f"{path} is the pointer that Git LFS leaves in place of a file; fetch it: git lfs pull.")
-    raise UserError(f"{path} is no PyTorch checkpoint; expected is a file that torch.save wrote.")
+    raise UserError(f"{path} is not a PyTorch checkpoint; expected is a file that torch.save wrote.")
 
 
 def _read(file: BinaryIO, path: Path) -> Any:
@@ -101,7 +130,7 @@ def _inside(records: Mapping[str, Record], path: Path) -> dict[str, Record]:
     names = {name: name.partition("/") for name in records}
     inside = {rest: records[name] for name, (_, _, rest) in names.items()}
     if len({folder for folder, _, _ in names.values()}) != 1 or "" in inside or "data.pkl" not in inside:
-        raise UserError(f"{path} is an archive but no PyTorch checkpoint; expected is a file that torch.save wrote.")
+        raise UserError(f"{path} is an archive but not a PyTorch checkpoint; expected is a file that torch.save wrote.")
     return inside
 
 

@@ -1,7 +1,7 @@
 """A checkpoint from elsewhere becomes an ordinary run: found, opened, recognised, given a tokenizer, written.
 
 Nothing is written before all of it is known to be sound. What the user of the model must know (a vocabulary that does
-not fit, a placeholder) goes into the run's configuration, and so to all who use it.
+not fit, a placeholder) goes into the run's configuration, and thus to all users.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ import torch
 from torch import Tensor
 
 from unrolled.config import SamplingSettings, Settings, settings_from_values
-from unrolled.importers.checkpoint_file import read_checkpoint
+from unrolled.importers.checkpoint_file import read_hashed_checkpoint
 from unrolled.importers.foreign import ForeignModel
 from unrolled.importers.layouts import GATE_BY_GATE, read_model
 from unrolled.importers.search import checkpoint_in, vocabulary_beside
 from unrolled.importers.tensors import state_dict_of
 from unrolled.importers.vocabulary import NEW_ROW, Reconciled, reconciled
 from unrolled.importers.vocabulary_file import listed_words, read_vocabulary, words_of
-from unrolled.runs import BestWeights, RunConfig, RunFolder, alone_in, write_card, write_weights
-from unrolled.runs.weights import file_sha256
+from unrolled.runs import BestWeights, RunConfig, RunFolder, run_lock, write_card, write_weights
 from unrolled.text import Tokenizer
 from unrolled.version import __version__
 
 NAMES_OF_VOCABULARIES = ("itos", "stoi", "vocab", "idx2word", "word2idx")
 WORDS_AT_MOST, TEMPERATURE = 40, 0.8  # what the word model's authors write with
-UNKNOWN_BELOW_NATS = 30.0  # e^-30: less than float32 can tell from nothing beside the other probabilities
+UNKNOWN_BELOW_NATS = 30.0  # e^-30: below the resolution of float32 next to the other probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +70,8 @@ def import_checkpoint(
     Args:
         checkpoint: a `.pt` file, or a folder with one.
         out: the run directory to make.
-        vocabulary: a file with its words; without it, what lies in or beside the checkpoint, else a placeholder.
-        force: replace a run that stands at `out`.
+        vocabulary: a file with its words; without it, the one in or next to the checkpoint, else a placeholder.
+        force: replace an existing run at `out`.
         command: the command line, for the model card.
 
     Raises:
@@ -81,11 +80,12 @@ def import_checkpoint(
     path, folder = Path(checkpoint), RunFolder(out)
     folder.refuse_to_overwrite(force)
     path = checkpoint_in(path) if path.is_dir() else path
-    content = read_checkpoint(path)
+    content, sha256 = read_hashed_checkpoint(path)
     model = read_model(state_dict_of(content, path), path)
     words, source = _words(content, path, vocabulary, model.layout == GATE_BY_GATE)
     fitted = reconciled(words, model.vocabulary_size, source, characters=model.layout == GATE_BY_GATE)
-    config, weights = _config(model, fitted, path, command), _with_rows(model.weights(), fitted.rows)
+    origin = {"file": path.name, "sha256": sha256, "layout": model.layout}
+    config, weights = _config(model, fitted, origin, command), _with_rows(model.weights(), fitted.rows)
     _write(folder, config, fitted.tokenizer, weights, force)
     sizes = tuple(layer.hidden_size for layer in model.layers)
     return Imported(folder, path, model.layout, config, source or None, sizes, _count(weights))
@@ -108,7 +108,7 @@ def temporary_run(folder: Path) -> Iterator[RunFolder]:
 def _words(
     content: object, checkpoint: Path, vocabulary: str | Path | None, characters: bool
 ) -> tuple[Sequence[str] | None, str]:
-    """Return the vocabulary and what to call its source; nothing where there is none."""
+    """Return the vocabulary and what to call its source; None if there is no vocabulary."""
     if vocabulary is not None:
         return read_vocabulary(Path(vocabulary)), Path(vocabulary).name
     for name in NAMES_OF_VOCABULARIES:
@@ -120,7 +120,7 @@ def _words(
 
 def _write(folder: RunFolder, config: RunConfig, tokenizer: Tokenizer, weights: dict[str, Tensor], force: bool) -> None:
     folder.make()
-    with alone_in(folder.path):
+    with run_lock(folder.path):
         folder.begin(config, tokenizer, force)
         write_weights(folder.weights, weights, BestWeights(0, None, config.tokenizer_sha256))
         write_card(folder.card, folder.name, config, _count(weights), None)
@@ -130,17 +130,13 @@ def _count(weights: dict[str, Tensor]) -> int:
     return sum(tensor.numel() for tensor in weights.values())
 
 
-def _config(model: ForeignModel, fitted: Reconciled, checkpoint: Path, command: str) -> RunConfig:
+def _config(model: ForeignModel, fitted: Reconciled, origin: dict[str, str], command: str) -> RunConfig:
     return RunConfig(
         settings=_settings(model, fitted.tokenizer.kind),
         vocabulary_size=fitted.tokenizer.vocabulary_size,
         tokenizer_sha256=fitted.tokenizer.fingerprint,
         made_with={"unrolled": __version__, "torch": torch.__version__},
-        imported_from={
-            "file": checkpoint.name,
-            "sha256": file_sha256(checkpoint),
-            "layout": model.layout,
-        },
+        imported_from=origin,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         command=command,
         warnings=list(fitted.warnings),

@@ -44,8 +44,8 @@ class ForeignLayer:
 
 
 @dataclass(frozen=True)
-class Ends:
-    """What stands before and after the layers: embedding (V, E), weight (V, H) and bias (V,) of the output layer.
+class EmbeddingAndOutput:
+    """The parts around the layers: embedding (V, E), weight (V, H) and bias (V,) of the output layer.
 
     `tied` says that the output layer's weight is the embedding.
     """
@@ -62,11 +62,11 @@ class ForeignModel:
 
     layout: str
     layers: Sequence[ForeignLayer]
-    ends: Ends
+    embedding_and_output: EmbeddingAndOutput
 
     @property
     def vocabulary_size(self) -> int:
-        return self.ends.embedding.shape[0]
+        return self.embedding_and_output.embedding.shape[0]
 
     @property
     def hidden_size(self) -> int:
@@ -80,7 +80,7 @@ class ForeignModel:
             UserError: it is larger than any that unrolled makes.
         """
         values = {
-            "embedding_size": self.ends.embedding.shape[1],
+            "embedding_size": self.embedding_and_output.embedding.shape[1],
             "hidden_size": self.hidden_size,
             "layers": len(self.layers),
             "tying": "tied" if self._stays_tied else "separate",
@@ -95,9 +95,12 @@ class ForeignModel:
         ever reaches them.
         """
         H = self.hidden_size
-        weights = {"embedding": self.ends.embedding, "output_bias": self.ends.output_bias}
+        weights = {
+            "embedding": self.embedding_and_output.embedding,
+            "output_bias": self.embedding_and_output.output_bias,
+        }
         if not self._stays_tied:
-            weights["output_weight"] = _widened(self.ends.output_weight, columns=H)
+            weights["output_weight"] = _widened(self.embedding_and_output.output_weight, columns=H)
         for k, layer in enumerate(self.layers):
             inputs = layer.input_size if k == 0 else H
             weights[f"layers.{k}.w_ih"] = _widened_gates(layer.w_ih, inputs, H)
@@ -107,7 +110,7 @@ class ForeignModel:
 
     @property
     def _stays_tied(self) -> bool:
-        return self.ends.tied and self.ends.embedding.shape[1] == self.hidden_size
+        return self.embedding_and_output.tied and self.embedding_and_output.embedding.shape[1] == self.hidden_size
 
 
 def check_chain(layers: Sequence[ForeignLayer], path: Path) -> None:

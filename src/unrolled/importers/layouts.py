@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from unrolled.errors import UserError
-from unrolled.importers.ends import find_ends, listed
+from unrolled.importers.embedding_and_output import find_embedding_and_output, listed
 from unrolled.importers.foreign import ForeignModel, check_size
 from unrolled.importers.gate_by_gate import find_cells, read_cells
 from unrolled.importers.torch_lstm import find_stacks, read_stack
@@ -42,7 +42,9 @@ def read_model(tensors: Mapping[str, Tensor], path: Path) -> ForeignModel:
         layout, layers = GATE_BY_GATE, read_cells(tensors, numbered, path)
         used = {name for parts in numbered.values() for name in parts.values()}
     rest = {name: tensor for name, tensor in tensors.items() if name not in used}
-    model = ForeignModel(layout, layers, find_ends(rest, layers[0].input_size, layers[-1].hidden_size, path))
+    model = ForeignModel(
+        layout, layers, find_embedding_and_output(rest, layers[0].input_size, layers[-1].hidden_size, path)
+    )
     check_size(model, path)
     return model
 

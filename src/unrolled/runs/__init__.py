@@ -5,16 +5,16 @@ tokenizer.json      the vocabulary in the format of Hugging Face `tokenizers`; v
 model.safetensors   the weights that did best on the validation text
 metrics.jsonl       a line an evaluation         loss.png   the same as a picture
 README.md           the model card
-checkpoints/        last.safetensors: all that is needed to go on exactly
+checkpoints/        last.safetensors: all that is needed to resume exactly
 """
 
-from unrolled.runs.alone import alone_in
 from unrolled.runs.atomic import Unwritable, write_atomically
 from unrolled.runs.card import write_card
 from unrolled.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from unrolled.runs.folder import RunConfig, RunFolder
 from unrolled.runs.metrics import append_metrics, check_metrics, keep_metrics_up_to, read_metrics
 from unrolled.runs.picture import draw_loss
+from unrolled.runs.run_lock import run_lock
 from unrolled.runs.weights import BestWeights, read_weights, write_weights
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "RunConfig",
     "RunFolder",
     "Unwritable",
-    "alone_in",
     "append_metrics",
     "check_metrics",
     "draw_loss",
@@ -31,6 +30,7 @@ __all__ = [
     "read_checkpoint",
     "read_metrics",
     "read_weights",
+    "run_lock",
     "write_atomically",
     "write_card",
     "write_checkpoint",

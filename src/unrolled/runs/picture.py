@@ -22,7 +22,7 @@ def draw_loss(
     Args:
         path: the PNG file.
         metrics: the lines of `metrics.jsonl`.
-        title: stands above the curves.
+        title: shown above the curves.
         before_part: is called before each part of the work; what it raises ends the drawing, and no file is written.
     """
     look = before_part if before_part is not None else _nothing
@@ -57,7 +57,7 @@ def _draw(figure: Figure, metrics: list[dict[str, Any]], title: str) -> None:
     best = min((entry for entry in metrics if entry.get("valid_loss_nats") is not None), default=None, key=_valid)
     if best is not None:
         axes.axhline(best["valid_loss_nats"], color="#b3432b", linewidth=0.6, linestyle=":")
-    axes.set(xlabel="optimiser steps", ylabel="loss (nats per token)", title=title)
+    axes.set(xlabel="optimizer steps", ylabel="loss (nats per token)", title=title)
     axes.secondary_yaxis("right", functions=(bits_from_nats, _nats)).set_ylabel("bits per token")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)

@@ -1,7 +1,7 @@
-"""Go on with a run exactly where it stopped: its text, its settings, its state, as they were.
+"""Resume a run exactly where it stopped: the same text, settings and state.
 
 The text is found in the cache by the key in the checkpoint, or encoded again from its sources; a text that has changed
-is refused, since nothing trained on it would be a continuation.
+is refused, because training on it would not be a continuation.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from unrolled.config import make_settings, settings_from_values
 from unrolled.data import Corpus, open_cached, prepare_corpus
 from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
-from unrolled.runs import Checkpoint, RunConfig, RunFolder, alone_in, read_checkpoint, read_metrics
+from unrolled.runs import Checkpoint, RunConfig, RunFolder, read_checkpoint, read_metrics, run_lock
 from unrolled.runs.safetensors_file import LARGEST_HEADER_BYTES
 from unrolled.text import Tokenizer
 from unrolled.training.computing import check_machine
 from unrolled.training.events import Finished, Listener, ignore
 from unrolled.training.interrupts import SignalHandling, stop_on_signals
-from unrolled.training.optimizers.optimizer import import_optimisers
+from unrolled.training.optimizers.optimizer import import_optimizers
+from unrolled.training.progress import Progress
 from unrolled.training.start import run_job
-from unrolled.training.trainer import TrainingState
 from unrolled.training.unwritable import advice_if_unwritable
 
 STEPS_WITHOUT_LIMIT = 10**9
@@ -39,18 +39,18 @@ def resume(
     listener: Listener = ignore,
     signals: SignalHandling = stop_on_signals,
 ) -> Finished:
-    """Go on with a run exactly where it stopped.
+    """Resume a run exactly where it stopped.
 
     Args:
         run: the run directory.
         steps: a new number of steps in all.
-        minutes: a budget of so many minutes from now; where all steps are done, only the minutes count.
-        device: another device than the run began on; files never depend on one.
-        listener: is told of everything that happens.
-        signals: the context, from the first file that is written to the last, in which a stop can be requested.
+        minutes: a budget in minutes from now; if all steps are done, only the minutes count.
+        device: another device than the run began on; files do not depend on the device.
+        listener: receives an event for everything that happens.
+        signals: the context in which a stop can be requested, from the first file that is written to the last.
 
     Raises:
-        UserError: the run cannot be gone on with; the sentence says what can be done instead.
+        UserError: the run cannot be resumed; the sentence says what can be done instead.
     """
     folder = RunFolder(run)
     config = folder.read_config()
@@ -65,15 +65,15 @@ def resume(
         config = _with_training(config, device=device)
     check_machine(config.settings)
     corpus = _same_corpus(about, config, tokenizer)
-    import_optimisers()
-    with signals() as stop, advice_if_unwritable(folder), alone_in(folder.path):
+    import_optimizers()
+    with signals() as stop, advice_if_unwritable(folder), run_lock(folder.path):
         folder.remove_leftovers()
         folder.write_config(config)
         return run_job(folder, config, corpus, about, listener, checkpoint=checkpoint, stop=stop)
 
 
 def _largest_checkpoint_bytes(config: RunConfig) -> int:
-    """Return what a checkpoint can have at most: weights, two moments of each, a hidden state, counters."""
+    """Return the largest size of a checkpoint: weights, two moments of each, a hidden state, counters."""
     model = config.settings.model
     weights = sum(shape.numel() for shape in LanguageModel.shapes(model, config.vocabulary_size).values())
     state = 2 * model.layers * config.settings.training.batch_size * model.hidden_size
@@ -81,12 +81,12 @@ def _largest_checkpoint_bytes(config: RunConfig) -> int:
 
 
 def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what a checkpoint knows of its text, once its counters are known to be sound."""
+    """Return what a checkpoint records about its text, after checking that its counters are valid."""
     about = {name: checkpoint.counters.get(name) for name in ("sources", "valid_sources", "cache_key")}
     lists = [about["sources"], about["valid_sources"]]
     sound = isinstance(about["cache_key"], str) and all(isinstance(texts, list) for texts in lists)
     try:
-        TrainingState.of(checkpoint)
+        Progress.from_checkpoint(checkpoint)
     except ValueError:
         sound = False
     if not sound or not all(isinstance(text, str) for texts in lists for text in texts):
@@ -97,7 +97,7 @@ def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, A
 
 
 def _refuse_another_regularization(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint) -> None:
-    """Refuse a configuration that was edited by hand: what follows would not be the run that was begun.
+    """Refuse a configuration that was edited by hand: what followed would not be a continuation of the run.
 
     Checkpoints of the first format do not say how the run was regularized.
     """
@@ -117,8 +117,8 @@ def _refuse_another_regularization(folder: RunFolder, config: RunConfig, checkpo
 def _with_more(
     config: RunConfig, checkpoint: Checkpoint, steps: int | None, minutes: float | None
 ) -> tuple[RunConfig, Checkpoint]:
-    """Give a run more steps or minutes, and lift the limit that ended it: who asks for more wants to get it."""
-    at, settings = TrainingState.of(checkpoint), config.settings
+    """Give a run more steps or minutes, and lift the limit that ended it, which would make them useless."""
+    at, settings = Progress.from_checkpoint(checkpoint), config.settings
     asked = {"training.steps": steps, "training.minutes": minutes}
     make_settings(overrides={name: value for name, value in asked.items() if value is not None})
     changes: dict[str, Any] = {} if steps is None else {"steps": steps}

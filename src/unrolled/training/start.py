@@ -1,13 +1,9 @@
-"""Begin a run: everything that stands between a command and the training loop; `resuming` goes on with one."""
+"""Begin a run: everything between a command and the training loop; `resuming` continues one."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import math
-import os
-import platform
-import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,21 +18,21 @@ from unrolled.runs import (
     Checkpoint,
     RunConfig,
     RunFolder,
-    alone_in,
     draw_loss,
     read_metrics,
+    run_lock,
     write_card,
 )
 from unrolled.shipped import BUNDLED_STORIES
 from unrolled.training.computing import check_machine, choose_machine
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
-from unrolled.training.fine_tuning import Base, open_base, settings_over_base
+from unrolled.training.fine_tuning import open_base, settings_over_base
 from unrolled.training.interrupts import SignalHandling, Stopped, StopRequest, stop_on_signals
 from unrolled.training.memory import keep_freed_memory
-from unrolled.training.optimizers.optimizer import import_optimisers
+from unrolled.training.optimizers.optimizer import import_optimizers
+from unrolled.training.provenance import absolute_source, run_config, source_names
 from unrolled.training.trainer import Job, Trainer
 from unrolled.training.unwritable import advice_if_unwritable
-from unrolled.version import __version__
 
 DEFAULT_PRESET = "stories-fast"
 
@@ -55,29 +51,29 @@ def train(
     stdin: BinaryIO | None = None,
     signals: SignalHandling = stop_on_signals,
 ) -> Finished:
-    """Train a language model of a text.
+    """Train a language model on a text.
 
     Args:
         sources: files, directories, `file.csv:column`, `file.jsonl:field`, `-` for standard input, or
             `builtin:stories`.
         out: the run directory to make.
-        preset: named settings; `stories-fast` when none is given.
+        preset: named settings; `stories-fast` by default.
         settings: dotted settings over the preset, e.g. `{"model.hidden_size": 512}`; earlier names are accepted, with a
             note.
         valid: validation text; without it the end of the text validates.
         init_from: a run whose weights, vocabulary and architecture this one starts from; its regularization too, where
             no preset is named.
-        force: replace a run that stands at `out`.
-        listener: is told of everything that happens (`unrolled.training.events`).
+        force: replace an existing run at `out`.
+        listener: receives an event for everything that happens (`unrolled.training.events`).
         command: the command line, for the model card.
         stdin: what `-` reads.
-        signals: the context, from the first file of the run to the last, in which a stop can be requested.
+        signals: the context in which a stop can be requested, from the first file of the run to the last.
 
     Returns:
         How it ended, with the figures of the best weights.
 
     Raises:
-        UserError: anything that the user can put right.
+        UserError: anything that the user can fix.
     """
     base = None if init_from is None else open_base(RunFolder(init_from))
     chosen = make_settings(preset or DEFAULT_PRESET, settings)
@@ -92,23 +88,23 @@ def train(
     folder.refuse_to_overwrite(force)
     check_machine(chosen)
     corpus = prepare_corpus(
-        _texts(sources),
+        source_names(sources),
         chosen.data,
-        valid_sources=_texts(valid),
+        valid_sources=source_names(valid),
         tokenizer=None if base is None else base.tokenizer,
         stdin=stdin,
     )
     chosen = _in_steps(chosen, corpus, "training.steps" in asked)
-    config = _config(chosen, corpus, preset or DEFAULT_PRESET, _texts(sources), command, base)
+    config = run_config(chosen, corpus, preset or DEFAULT_PRESET, source_names(sources), command, base)
     about = {
-        "sources": [_absolute(source) for source in _texts(sources)],
-        "valid_sources": [_absolute(source) for source in _texts(valid)],
+        "sources": [absolute_source(source) for source in source_names(sources)],
+        "valid_sources": [absolute_source(source) for source in source_names(valid)],
         "cache_key": corpus.cache_key,
     }
-    import_optimisers()
+    import_optimizers()
     with signals() as stop, advice_if_unwritable(folder):
         folder.make()
-        with alone_in(folder.path):
+        with run_lock(folder.path):
             folder.begin(config, corpus.tokenizer, force)
             weights = None if base is None else base.weights
             return run_job(folder, config, corpus, about, listener, weights, stop=stop)
@@ -153,10 +149,10 @@ def run_job(
         Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint, stop
     )
     if checkpoint is not None:
-        checkpoint.tensors.clear()  # copied by now; they need not stay in memory for the whole training
+        checkpoint.tensors.clear()  # copied by now; not kept in memory during training
     listener(
         Started(
-            step=trainer.at.step,
+            step=trainer.progress.step,
             steps=settings.training.steps,
             minutes=settings.training.minutes,
             device=str(device),
@@ -175,7 +171,7 @@ def run_job(
         )
     )
     if reason := trainer.end_reason():
-        listener(Note(f"There is nothing left to do: {reason}. Go on with more --steps, or --minutes."))
+        listener(Note(f"There is nothing left to do: {reason}. Continue with more --steps or --minutes."))
     finished = trainer.train()
     finished = _with_picture(folder, finished, stop)
     write_card(folder.card, folder.name, config, model.parameter_count(), finished.best)
@@ -184,9 +180,9 @@ def run_job(
 
 
 def _with_picture(folder: RunFolder, finished: Finished, stop: StopRequest) -> Finished:
-    """Draw the losses, if there are any; return how the run ended, which is another way if the picture was left out.
+    """Draw the losses, if there are any; return how the run ended: as interrupted if the picture was left out.
 
-    Whoever pressed Ctrl-C while training still gets the picture (and can press again); SIGTERM has no time for it.
+    After Ctrl-C during training the picture is still drawn (a second Ctrl-C ends the command); after SIGTERM it is not.
     """
     metrics = read_metrics(folder.metrics)
     if not metrics or (finished.interrupted and stop.signal == signal.SIGTERM):
@@ -211,7 +207,7 @@ def _batcher(corpus: Corpus, settings: Settings) -> tuple[RandomWindows | Stream
 
 
 def _in_steps(chosen: Settings, corpus: Corpus, steps_asked: bool) -> Settings:
-    """Turn passes over the text into steps; steps that were asked for win over the passes of a preset."""
+    """Turn passes over the text into steps; steps given by the user take precedence over the passes of a preset."""
     training = chosen.training
     per_epoch = _batcher(corpus, chosen)[0].batches_per_epoch
     changes: dict[str, Any] = {}
@@ -222,66 +218,13 @@ def _in_steps(chosen: Settings, corpus: Corpus, steps_asked: bool) -> Settings:
     return chosen.model_copy(update={"training": training.model_copy(update=changes)})
 
 
-def _config(
-    settings: Settings, corpus: Corpus, preset: str, sources: list[str], command: str, base: Base | None
-) -> RunConfig:
-    return RunConfig(
-        settings=settings,
-        vocabulary_size=corpus.tokenizer.vocabulary_size,
-        tokenizer_sha256=corpus.tokenizer.fingerprint,
-        preset=preset,
-        corpus={
-            "names": [_public_name(source) for source in sources],
-            "content_sha256": corpus.content_sha256,
-            "train_tokens": corpus.train.tokens,
-            "train_characters": corpus.train.characters,
-            "valid_tokens": corpus.valid.tokens,
-            "valid_characters": corpus.valid.characters,
-            **_size_of_test(corpus),
-        },
-        made_with={
-            "unrolled": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}",
-        },
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        command=command,
-        fine_tuned_from=None if base is None else base.sha256,
-        warnings=[] if base is None else list(base.warnings),
-    )
-
-
-def _size_of_test(corpus: Corpus) -> dict[str, int]:
-    test = corpus.test
-    return {} if test is None else {"test_tokens": test.tokens, "test_characters": test.characters}
-
-
 def _warn_of_other_threads(checkpoint: Checkpoint | None, listener: Listener) -> None:
-    """Sums are split among the threads, so another number of them rounds differently."""
+    """Sums are split among threads, so another number of threads rounds differently."""
     before = None if checkpoint is None else checkpoint.counters.get("threads")
     if before is not None and before != torch.get_num_threads():
         listener(
             Note(
-                f"This run was trained with {before} threads and goes on with {torch.get_num_threads()}: the numbers "
+                f"This run was trained with {before} threads and continues with {torch.get_num_threads()}: the numbers "
                 f"will differ in their last digits; for the same bits set training.threads={before} at the start."
             )
         )
-
-
-def _texts(sources: str | Path | Sequence[str | Path]) -> list[str]:
-    return [str(sources)] if isinstance(sources, (str, Path)) else [str(source) for source in sources]
-
-
-def _absolute(source: str) -> str:
-    """Make a source independent of the working directory; only the checkpoint holds this, never a file to be shared."""
-    return source if source == "-" or source.startswith("builtin:") else str(Path(source).absolute())
-
-
-def _public_name(source: str) -> str:
-    """Return a source's name without the folders above it."""
-    if source == "-" or source.startswith("builtin:"):
-        return {"-": "standard input"}.get(source, source)
-    table = None if Path(source).exists() else re.search(r"\.(csv|jsonl|ndjson):", source, re.IGNORECASE)
-    path, column = (source, "") if table is None else (source[: table.end() - 1], source[table.end() - 1 :])
-    return Path(os.path.abspath(path)).name + column

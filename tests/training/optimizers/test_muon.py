@@ -74,11 +74,11 @@ def test_three_steps_with_pytorchs_iteration_equal_its_muon_on_each_gate(rows, m
     start, gradients = random(rows, 4 * H, seed=2), [random(rows, 4 * H, seed=k) for k in (3, 4, 5)]
     ours = start.clone().requires_grad_()
     theirs = [gate.t().clone().requires_grad_() for gate in start.chunk(4, dim=1)]  # (H, I), as nn.Linear has them
-    optimiser = Muon([ours], lr=0.1, momentum=0.9, weight_decay=0.3)
+    optimizer = Muon([ours], lr=0.1, momentum=0.9, weight_decay=0.3)
     rival = torch.optim.Muon(theirs, lr=0.1, momentum=0.9, weight_decay=0.3, nesterov=True, adjust_lr_fn="original")
     for gradient in gradients:
         ours.grad = gradient.clone()
-        optimiser.step()
+        optimizer.step()
         for gate, part in zip(theirs, gradient.chunk(4, dim=1), strict=True):
             gate.grad = part.t().clone()
         rival.step()

@@ -1,11 +1,11 @@
-"""Which optimiser trains what, its state as tensors, and the shares of its rates."""
+"""Which optimizer trains what, its state as tensors, and the shares of its rates."""
 
 import pytest
 import torch
 
 from unrolled.config import ModelSettings, TrainingSettings
 from unrolled.nn import LanguageModel
-from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
+from unrolled.training.optimizers.optimizer import Optimizer, clip_gradients
 
 
 def model(seed=1):
@@ -21,7 +21,7 @@ def give_gradients(trained, seed):
 
 def test_muon_has_the_matrices_of_the_layers_and_adam_the_rest():
     trained = model()
-    parts = Optimiser(trained, TrainingSettings(optimizer="muon")).parts
+    parts = Optimizer(trained, TrainingSettings(optimizer="muon")).parts
     names = {id(parameter): name for name, parameter in trained.named_parameters()}
     held = {key: {names[id(p)] for p in part.param_groups[0]["params"]} for key, part in parts.items()}
     assert held["muon"] == {f"layers.{k}.{matrix}" for k in (0, 1) for matrix in ("w_ih", "w_hh")}
@@ -49,7 +49,7 @@ def test_a_parameter_without_a_gradient_is_left_alone_when_gradients_are_clipped
 
 def test_adam_with_its_constants_equals_pytorchs():
     trained, twin = model(), model()
-    ours = Optimiser(trained, TrainingSettings(learning_rate=0.01, adam_beta2=0.9), weight_decay=0.2)
+    ours = Optimizer(trained, TrainingSettings(learning_rate=0.01, adam_beta2=0.9), weight_decay=0.2)
     rival = torch.optim.AdamW(twin.parameters(), lr=0.005, betas=(0.9, 0.9), weight_decay=0.2)
     for seed in (1, 2, 3):
         give_gradients(trained, seed)
@@ -64,25 +64,25 @@ def test_adam_with_its_constants_equals_pytorchs():
 def test_restored_state_goes_on_as_if_never_stopped(name):
     settings = TrainingSettings(optimizer=name)
     trained, twin = model(), model()
-    ours, fresh = Optimiser(trained, settings), Optimiser(twin, settings)
+    ours, fresh = Optimizer(trained, settings), Optimizer(twin, settings)
     for seed in (1, 2):
         give_gradients(trained, seed)
         ours.step(0.7)
     twin.load_state_dict(trained.state_dict())
     fresh.restore({key: tensor.clone() for key, tensor in ours.tensors().items()})
-    for optimiser, of in ((ours, trained), (fresh, twin)):
+    for optimizer, of in ((ours, trained), (fresh, twin)):
         give_gradients(of, 3)
-        optimiser.step(0.4)
+        optimizer.step(0.4)
     for one, other in zip(trained.parameters(), twin.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
 def stepped(name):
     trained = model()
-    optimiser = Optimiser(trained, TrainingSettings(optimizer=name))
+    optimizer = Optimizer(trained, TrainingSettings(optimizer=name))
     give_gradients(trained, 1)
-    optimiser.step()
-    return optimiser
+    optimizer.step()
+    return optimizer
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_the_state_of_something_else_is_refused(name, damage):
     tensors = stepped(name).tensors()
     damage(tensors)
     with pytest.raises(ValueError, match="state"):
-        Optimiser(model(), TrainingSettings(optimizer=name)).restore(tensors)
+        Optimizer(model(), TrainingSettings(optimizer=name)).restore(tensors)

@@ -1,6 +1,6 @@
 """Optimizers of a model's parameters: AdamW, Muon, and the two together as one."""
 
 from unrolled.training.optimizers.muon import Muon
-from unrolled.training.optimizers.optimizer import Optimiser, clip_gradients
+from unrolled.training.optimizers.optimizer import Optimizer, clip_gradients
 
-__all__ = ["Muon", "Optimiser", "clip_gradients"]
+__all__ = ["Muon", "Optimizer", "clip_gradients"]

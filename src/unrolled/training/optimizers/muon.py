@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
     Args:
         parameters: matrices of four gates side by side.
         lr: learning rate; an update has singular values of about `lr`, times sqrt(H / I) where H > I.
-        momentum: share of the old momentum that is kept, beta.
+        momentum: fraction of the old momentum that is kept, beta.
         weight_decay: decoupled weight decay.
     """
 

@@ -1,4 +1,4 @@
-"""The optimisers of a model's parameters as one, and their state as plain tensors: a checkpoint needs no pickle.
+"""The optimizers of a model's parameters as one, and their state as plain tensors: a checkpoint needs no pickle.
 
 adam: Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980) with decoupled weight decay (Loshchilov and Hutter
       2019) for every parameter; at a weight decay of 0 that is Adam itself.
@@ -20,8 +20,8 @@ STATE = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "muon": {"momentum"}}
 FUSED = ("cpu", "cuda", "mps")  # where PyTorch makes Adam's step in one pass over memory, not in ten
 
 
-def import_optimisers() -> None:
-    """Import now what PyTorch's optimisers import at their first use: 800 modules, a second that nothing can stop."""
+def import_optimizers() -> None:
+    """Import now what PyTorch's optimizers import at their first use: 800 modules, a second that nothing can stop."""
     importlib.import_module("torch._dynamo")
 
 
@@ -39,12 +39,12 @@ def clip_gradients(model: nn.Module, most: float) -> float:
     return norm
 
 
-class Optimiser:
-    """Every optimiser of a model, stepping together.
+class Optimizer:
+    """Every optimizer of a model, stepping together.
 
     Args:
         model: the model whose parameters are trained.
-        settings: which optimiser, and its rates.
+        settings: which optimizer, and its rates.
         weight_decay: decoupled weight decay of all parameters.
     """
 
@@ -75,18 +75,18 @@ class Optimiser:
         for part in self.parts.values():
             part.zero_grad()
 
-    def step(self, share: float = 1.0) -> None:
-        """Make one step at this share of the highest learning rates."""
+    def step(self, lr_scale: float = 1.0) -> None:
+        """Make one step at the highest learning rates times `lr_scale`."""
         for name, part in self.parts.items():
-            part.param_groups[0]["lr"] = share * self._highest_rates[name]
+            part.param_groups[0]["lr"] = lr_scale * self._highest_rates[name]
             part.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state as `<optimiser>.<parameter index>.<name>` tensors."""
+        """Return the state as `<optimizer>.<parameter index>.<name>` tensors."""
         return {
             f"{part}.{index}.{name}": torch.as_tensor(value)
-            for part, optimiser in self.parts.items()
-            for index, kept in optimiser.state_dict()["state"].items()
+            for part, optimizer in self.parts.items()
+            for index, kept in optimizer.state_dict()["state"].items()
             for name, value in kept.items()
         }
 
@@ -94,16 +94,16 @@ class Optimiser:
         """Put back what `tensors` gave.
 
         Raises:
-            ValueError: the tensors are those of another optimiser or another model.
+            ValueError: the tensors are those of another optimizer or another model.
         """
         states: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in self.parts}
         for name, tensor in tensors.items():
             part, index, key = name.split(".")
             if part not in states:
-                raise ValueError(f"the state of an optimiser named {part} is not this run's")
+                raise ValueError(f"the state of an optimizer named {part} is not this run's")
             states[part].setdefault(int(index), {})[key] = tensor
         if len({bool(state) for state in states.values()}) > 1:
-            raise ValueError("the state of an optimiser is missing")
+            raise ValueError("the state of an optimizer is missing")
         for name, state in states.items():
             part = self.parts[name]
             _check_fits(name, state, [p for group in part.param_groups for p in group["params"]])

@@ -1,9 +1,12 @@
 """An exported model is what `torch.nn.LSTM` says it is, and comes back as it was."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
+from tests.decoding.own_part import sharing_weights
 from unrolled.config import ModelSettings
 from unrolled.errors import UserError
 from unrolled.export import export_torch, torch_state_dict
@@ -25,6 +28,11 @@ def model_of(vocabulary, embedding, hidden, layers, tying, seed=3):
     return model
 
 
+def opened(network):
+    """What an exporter reads of a trained model."""
+    return SimpleNamespace(network=network)
+
+
 def part(state, name):
     return {key.removeprefix(name + "."): tensor for key, tensor in state.items() if key.startswith(name + ".")}
 
@@ -32,7 +40,7 @@ def part(state, name):
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_torch_loads_every_part_strictly_and_computes_the_same(tmp_path, sizes):
     model = model_of(*sizes)
-    export_torch(model, tmp_path / "out.pt")
+    export_torch(opened(model), tmp_path / "out.pt")
     state = torch.load(tmp_path / "out.pt", weights_only=True)
     embedding, lstm = nn.Embedding(sizes[0], sizes[1]), nn.LSTM(sizes[1], sizes[2], sizes[3])
     linear = nn.Linear(sizes[2], sizes[0])
@@ -47,7 +55,7 @@ def test_torch_loads_every_part_strictly_and_computes_the_same(tmp_path, sizes):
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_what_was_exported_comes_back_bit_for_bit(tmp_path, sizes):
     model = model_of(*sizes)
-    export_torch(model, tmp_path / "out.pt")
+    export_torch(opened(model), tmp_path / "out.pt")
     import_checkpoint(tmp_path / "out.pt", tmp_path / "run")
     back = load(tmp_path / "run", device="cpu").network.state_dict()
     assert back.keys() == model.state_dict().keys()
@@ -80,14 +88,29 @@ def test_a_file_that_stands_there_is_kept_unless_forced(tmp_path):
     path = tmp_path / "out.pt"
     path.write_text("mine")
     with pytest.raises(UserError, match=r"exists already; .* or use --force"):
-        export_torch(model_of(*SIZES[0]), path)
+        export_torch(opened(model_of(*SIZES[0])), path)
     assert path.read_text() == "mine"
-    export_torch(model_of(*SIZES[0]), path, force=True)
+    export_torch(opened(model_of(*SIZES[0])), path, force=True)
     assert "fc.bias" in torch.load(path, weights_only=True)
 
 
 def test_a_folder_is_never_replaced_and_a_missing_one_is_named(tmp_path):
     with pytest.raises(UserError, match="choose another name"):
-        export_torch(model_of(*SIZES[0]), tmp_path, force=True)
+        export_torch(opened(model_of(*SIZES[0])), tmp_path, force=True)
     with pytest.raises(UserError, match="cannot be written"):
-        export_torch(model_of(*SIZES[0]), tmp_path / "none" / "out.pt")
+        export_torch(opened(model_of(*SIZES[0])), tmp_path / "none" / "out.pt")
+
+
+def test_a_model_with_a_part_that_the_format_does_not_hold_is_refused(run, tmp_path):
+    model = load(run, device="cpu")
+    model.network = sharing_weights(model.network)
+    with pytest.raises(UserError, match=r"torch\.nn\.LSTM.*extra\.weight"):
+        export_torch(model, tmp_path / "out.pt")
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_layer_that_computes_differently_is_refused(tmp_path):
+    model = model_of(*SIZES[0])
+    model.layers[0].forward = model.layers[0].forward
+    with pytest.raises(UserError, match=r"layers\.0 \(LSTMLayer\)"):
+        export_torch(opened(model), tmp_path / "out.pt")

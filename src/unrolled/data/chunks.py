@@ -1,17 +1,17 @@
-"""Text in pieces of a size that suits encoding: cut at line ends only, and neither tiny nor huge."""
+"""Text in chunks of a size that suits encoding: cut at line ends only, and neither tiny nor huge."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-PIECE_CHARACTERS = 2**18
+CHUNK_CHARACTERS = 2**18
 
 
-def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
+def whole_lines(chunks: Iterable[str]) -> Iterator[str]:
     """Yield the same text, cut at line ends only; a line, however long, is held in memory."""
     waiting: list[str] = []
-    for piece in pieces:
-        whole, newline, rest = piece.rpartition("\n")
+    for chunk in chunks:
+        whole, newline, rest = chunk.rpartition("\n")
         if newline:
             yield "".join([*waiting, whole, newline])
             waiting.clear()
@@ -20,13 +20,13 @@ def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
         yield last
 
 
-def gathered(pieces: Iterable[str], characters: int = PIECE_CHARACTERS) -> Iterator[str]:
-    """Yield the same text in fewer pieces, of about so many characters, cut where the pieces were."""
+def gathered(chunks: Iterable[str], characters: int = CHUNK_CHARACTERS) -> Iterator[str]:
+    """Yield the same text in fewer chunks, of about `characters` each, cut only where the given chunks end."""
     held: list[str] = []
     length = 0
-    for piece in pieces:
-        held.append(piece)
-        length += len(piece)
+    for chunk in chunks:
+        held.append(chunk)
+        length += len(chunk)
         if length >= characters:
             yield "".join(held)
             held, length = [], 0

@@ -6,15 +6,15 @@ import sys
 import pytest
 
 from unrolled.errors import UserError
-from unrolled.runs import alone_in
+from unrolled.runs import run_lock
 
 pytest.importorskip("fcntl", reason="this system has no lock for directories")
 
 HOLD = """
 import sys
 from pathlib import Path
-from unrolled.runs import alone_in
-with alone_in(Path(sys.argv[1])):
+from unrolled.runs import run_lock
+with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -32,17 +32,17 @@ def holder(tmp_path):
 
 
 def test_a_run_that_another_process_trains_is_refused_until_that_one_is_dead(holder, tmp_path):
-    with pytest.raises(UserError, match="Another process is training"), alone_in(tmp_path):
+    with pytest.raises(UserError, match="Another process is training"), run_lock(tmp_path):
         pass
     holder.kill()  # it never came to unlock anything
     holder.wait()
-    with alone_in(tmp_path):
+    with run_lock(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_ends_with_the_block_however_that_ends(tmp_path):
-    with pytest.raises(ZeroDivisionError), alone_in(tmp_path):
+    with pytest.raises(ZeroDivisionError), run_lock(tmp_path):
         raise ZeroDivisionError
-    with alone_in(tmp_path):
+    with run_lock(tmp_path):
         pass
