@@ -1,10 +1,10 @@
-"""Run notebooks from their first cell to their last and keep what they print and draw.
+"""Run notebooks from the first to the last cell and store their output.
 
     .venv/bin/python notebooks/execute.py notebooks/stories.ipynb
     UNROLLED_DIALOGUE_CSV=lotr_scripts.csv .venv/bin/python notebooks/execute.py notebooks/dialogue.ipynb
 
-The results are for those who read the notebook on a web page. Pictures are reduced to few colours, so that the file
-stays small; times of execution and everything else that only tells of this machine are left out.
+The output is for reading the notebook on a web page. Plots are reduced to few colours to keep the file small; execution
+times and other data about this machine are removed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(paths: list[str]) -> None:
 
 
 def _install_kernel(folder: Path) -> None:
-    """Make a kernel of the running interpreter, whatever else is installed."""
+    """Install a kernel that uses the running interpreter."""
     spec = folder / "kernels" / KERNEL / "kernel.json"
     spec.parent.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -56,7 +56,7 @@ def _execute(notebook: nbformat.NotebookNode, folder: str) -> None:
 
 
 def _without_traces(notebook: nbformat.NotebookNode) -> dict:
-    """Return the notebook as it is committed."""
+    """Return the notebook in the form that is committed."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -78,7 +78,7 @@ def _of_few_colours(png: str) -> str:
 
 
 def _split_lines(notebook: nbformat.NotebookNode) -> dict:
-    """Return the notebook with texts as lists of lines, which is what a comparison of two versions can show."""
+    """Return the notebook with texts as lists of lines, which version control can compare."""
     return json.loads(nbformat.writes(notebook))
 
 

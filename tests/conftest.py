@@ -1,4 +1,4 @@
-"""What every test stands on: a cache of its own, a small text, a small trained run, the command line, C variants."""
+"""Fixtures for all tests: a private cache, a small text, a small trained run, the command line, C variants."""
 
 import io
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# How long an example takes says nothing on a busy machine.
+# On a busy machine, the duration of an example is meaningless.
 hypothesis.settings.register_profile("no-clock", deadline=None)
 hypothesis.settings.load_profile("no-clock")
 
@@ -89,7 +89,7 @@ def with_wide(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """Keep encoded texts away from the user's cache, and what a server writes from the user's history."""
+    """Keep encoded texts out of the user's cache, and texts of a server out of the user's history."""
     monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "unrolled-cache"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "unrolled-data"))
 
@@ -104,7 +104,7 @@ def story(tmp_path):
 
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory):
-    """A small run, made once. Tests that write take `run`."""
+    """A small run, trained once. Tests that modify it use `run`."""
     from unrolled.training import train
 
     folder = tmp_path_factory.mktemp("trained")
@@ -123,13 +123,13 @@ def trained_once(tmp_path_factory):
 
 @pytest.fixture
 def run(trained_once, tmp_path):
-    """A copy of the small run that a test may damage."""
+    """A copy of the small run, which a test may damage."""
     return shutil.copytree(trained_once, tmp_path / "fox")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -150,7 +150,7 @@ def cli(capsys, monkeypatch):
         try:
             with pytest.raises(SystemExit) as end:
                 run()
-        finally:  # a process that ends needs none; this one continues
+        finally:  # the command leaves them changed, as its process would end
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         captured = capsys.readouterr()

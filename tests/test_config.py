@@ -1,4 +1,4 @@
-"""Settings: presets, overrides, and what is said about wrong ones."""
+"""Settings: presets, overrides, and messages about invalid values."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def problem_of(*given, **named) -> str:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_is_valid_and_says_something(name):
+def test_every_preset_is_valid_and_not_empty(name):
     assert make_settings(name) != Settings() or name == "stories"
     assert preset_values(name)
 
 
-def test_the_stories_preset_is_the_seeds_recipe():
+def test_the_stories_preset_is_the_textbook_recipe():
     settings = make_settings("stories")
     model, training = settings.model, settings.training
     assert (model.embedding_size, model.hidden_size, model.layers) == (64, 256, 1)
@@ -60,7 +60,7 @@ def test_the_stories_preset_is_the_seeds_recipe():
     assert settings.data.tokenizer == "character"
 
 
-def test_the_recipe_is_also_what_stands_without_a_preset():
+def test_the_textbook_recipe_is_also_the_default_without_a_preset():
     assert make_settings() == make_settings("stories") == Settings()
 
 
@@ -115,7 +115,7 @@ def test_typed_values_are_taken_as_they_are():
     assert (settings.model.hidden_size, settings.training.minutes, settings.training.clip_norm) == (33, None, 2.0)
 
 
-def test_an_override_goes_over_its_preset_and_a_later_one_over_an_earlier_one():
+def test_an_override_replaces_the_preset_and_a_later_one_an_earlier_one():
     overrides = [("model.hidden_size", "7"), ("model.hidden_size", "9")]
     settings = make_settings("stories-fast", overrides)
     assert settings.model.hidden_size == 9
@@ -170,7 +170,7 @@ def test_every_earlier_name_leads_to_a_setting_and_is_not_one_itself():
         ("training.weight_decay", "regularization.weight_decay", "0.1"),
     ],
 )
-def test_a_setting_is_accepted_by_its_earlier_name_and_told_where_it_is_now(earlier, now, value):
+def test_a_setting_is_accepted_under_its_old_name_and_the_new_one_is_named(earlier, now, value):
     assert make_settings("dialogue-best", {earlier: value}) == make_settings("dialogue-best", {now: value})
     assert by_current_names({earlier: value, "training.steps": 3}) == {now: value, "training.steps": 3}
     note = note_on_moved(["training.steps", earlier, earlier])
@@ -198,16 +198,16 @@ def test_a_problem_of_a_moved_setting_names_it_as_it_is_called_now():
         settings_from_values({"model": {"dropout": 0.3}})
 
 
-def test_the_nearest_name_of_a_preset_is_suggested():
+def test_the_closest_name_of_a_preset_is_suggested():
     assert re.fullmatch(r"There is no preset named 'storys'; did you mean stories( or [\w-]+)*\?", problem_of("storys"))
     assert problem_of("xyz") == f"There is no preset named 'xyz'; known: {', '.join(preset_names())}."
 
 
-def test_an_empty_name_is_no_preset():
+def test_an_empty_name_is_not_a_preset():
     assert "no preset named ''" in problem_of("")
 
 
-def test_where_nothing_is_near_all_names_are_listed():
+def test_all_names_are_listed_if_none_is_close():
     assert suggestion("zzz", ["alpha", "beta"]) == "known: alpha, beta"
 
 
@@ -227,7 +227,7 @@ def test_true_and_false_are_no_numbers(name, value, shown):
 @pytest.mark.parametrize(
     "name", sorted(set(NUMBERS) - {"sampling.seed", "sampling.presence_penalty", "sampling.frequency_penalty"})
 )
-def test_a_negative_number_is_refused_but_where_it_means_something(name):
+def test_a_negative_number_is_refused_except_where_it_is_meaningful(name):
     assert f"{name} = '-2'" in problem_of(overrides={name: "-2"})
 
 
@@ -242,7 +242,7 @@ def test_a_count_is_whole(name):
 
 
 @pytest.mark.parametrize("name", ["sampling.top_p", "sampling.min_p", "training.final_rate_fraction"])
-def test_a_share_is_at_most_one(name):
+def test_a_fraction_is_at_most_one(name):
     assert make_settings(overrides={name: 1}) is not None
     assert name in problem_of(overrides={name: "1.0001"})
 
@@ -292,14 +292,14 @@ def test_every_setting_has_one_name_and_a_description():
         assert json.loads(default) == (list(typed) if isinstance(typed, tuple) else typed)
 
 
-def test_decoding_settings_go_over_their_defaults():
+def test_sampling_settings_replace_their_defaults():
     defaults = SamplingSettings(temperature=0.5, top_k=7)
     settings = sampling_settings({"top_k": 9}, defaults)
     assert (settings.temperature, settings.top_k) == (0.5, 9)
     assert sampling_settings({}) == SamplingSettings()
 
 
-def test_all_problems_of_decoding_settings_are_in_one_message_by_plain_names():
+def test_all_problems_of_sampling_settings_are_in_one_message_without_the_section():
     with pytest.raises(UserError) as caught:
         sampling_settings({"temprature": 1, "top_p": 2, "stop": ""})
     lines = str(caught.value).splitlines()
@@ -318,7 +318,7 @@ def test_all_problems_of_decoding_settings_are_in_one_message_by_plain_names():
         ({"data.min_count": 0}, "data.min_count"),
     ],
 )
-def test_data_settings_that_do_not_go_together_are_refused(wrong, words):
+def test_inconsistent_data_settings_are_refused(wrong, words):
     assert re.search(words, problem_of(overrides=wrong))
 
 

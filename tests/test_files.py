@@ -1,4 +1,4 @@
-"""Only regular files are opened, and no more of them is read than a bound."""
+"""Only regular files are opened, and they are read up to a limit."""
 
 import os
 import socket
@@ -67,7 +67,7 @@ def test_a_link_to_a_device_is_refused(tmp_path):
 
 @posix
 def test_a_directory_and_a_socket_are_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # a socket's path may have no more than about 100 characters
+    monkeypatch.chdir(tmp_path)  # the path of a socket is limited to about 100 characters
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind("socket")
         with pytest.raises(UserError, match="socket"):
@@ -85,7 +85,7 @@ def test_a_link_to_itself_and_a_path_with_a_null_are_refused(tmp_path):
 
 @posix
 def test_a_file_that_claims_to_be_empty_is_read_to_the_bound_and_no_further():
-    """The files of /proc have a size of zero and content all the same."""
+    """Files in /proc have size zero, yet have content."""
     if not os.path.exists("/proc/self/maps"):
         pytest.skip("no /proc here")
     with pytest.raises(UserError, match="larger than 10 bytes"):

@@ -1,4 +1,4 @@
-"""The front door of the package."""
+"""What the package exports."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""This machine's name, and where it keeps its cache."""
+"""The name of this machine, and the location of its cache."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from unrolled import machine
 from unrolled.machine import default_cache_folder, machine_name
 
 
-def test_the_name_tells_the_processor_and_the_cores():
+def test_the_name_includes_the_processor_and_the_cores():
     name, _, cores = machine_name().rpartition(", ")
     assert name
     assert cores == f"{os.cpu_count()} cores"

@@ -1,4 +1,4 @@
-"""The notebooks run from their first cell to their last, and what is committed of them names no machine."""
+"""The notebooks run from the first to the last cell, and their committed copies reveal nothing about a machine."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ ABSOLUTE_PATH = re.compile(r"(?<![\w.~:/])/(?:home|root|tmp|work|var|usr|opt|mnt
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    """A kernel of the running interpreter, whatever else is installed, that reads and writes nothing of the user's."""
+    """A kernel of the running interpreter that reads and writes no files of the user."""
     spec = tmp_path / "jupyter" / "kernels" / KERNEL / "kernel.json"
     spec.parent.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -29,13 +29,13 @@ def kernel(tmp_path, monkeypatch):
         folder.mkdir()
         monkeypatch.setenv(name, str(folder))
     monkeypatch.setenv("UNROLLED_NOTEBOOK_QUICK", "1")
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # pictures go into the notebook
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # plots are stored in the notebook
     return KERNEL
 
 
 @pytest.fixture
 def execute(kernel, tmp_path):
-    """Run the notebook of this name, as far as a cell; return it, and what each code cell printed."""
+    """Run a notebook up to a cell; return it and the output of each code cell."""
 
     def run(name, last="next"):
         (path,) = [path for path in NOTEBOOKS if path.stem == name]
@@ -43,7 +43,7 @@ def execute(kernel, tmp_path):
         notebook.cells = notebook.cells[: [cell.id for cell in notebook.cells].index(last) + 1]
         resources = {"metadata": {"path": str(tmp_path)}}
         client = NotebookClient(notebook, timeout=300, startup_timeout=120, kernel_name=kernel, resources=resources)
-        client.execute()  # raises where a cell fails
+        client.execute()  # raises if a cell fails
         assert "warning" not in "".join(_printed(cell, "stderr") for cell in notebook.cells).lower()
         printed = {cell.id: _printed(cell) for cell in notebook.cells if cell.cell_type == "code"}
         assert not ABSOLUTE_PATH.search("".join(printed.values()))
@@ -63,7 +63,7 @@ def test_every_cell_of_the_stories_runs_and_the_results_are_there(execute):
     assert "Finished after 45 steps" in printed["training"]
     assert re.search(r"bits per character +\d\.\d", printed["measuring"])
     assert "inside a quotation" in printed["units-correlation"]
-    assert _table(notebook, "comparison").count("\n") == 10  # two lines of heading, eight strategies, the real story
+    assert _table(notebook, "comparison").count("\n") == 10  # two header lines, eight strategies, the real story
 
 
 def test_every_cell_of_the_dialogue_runs_without_a_csv_file(execute, monkeypatch):
@@ -102,7 +102,7 @@ def test_a_committed_notebook_is_valid_small_and_names_no_path_of_a_machine(path
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert len(source) < MAX_BYTES
-    readable = re.sub(r'"image/png": "[^"]*"', "", source)  # base64 may hold any letters
+    readable = re.sub(r'"image/png": "[^"]*"', "", source)  # base64 may contain anything
     assert not ABSOLUTE_PATH.search(readable)
 
 

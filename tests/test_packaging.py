@@ -1,4 +1,4 @@
-"""The wheel holds all that the package reads at run time, and can be built where there is no C compiler."""
+"""The wheel contains everything that the package reads at run time, and can be built without a C compiler."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def build_wheel(folder: Path, **environment: str) -> tuple[zipfile.ZipFile, str]:
-    """Build the wheel of this tree into a folder; return it and what the build printed."""
+    """Build the wheel of this tree in a folder; return it and the output of the build."""
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
         cwd=ROOT,
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 def test_every_file_of_the_package_is_in_the_wheel(wheel):
     tracked = subprocess.run(["git", "ls-files", "src/unrolled"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
-        pytest.skip("this tree is no git checkout")
+        pytest.skip("this tree is not a git checkout")
     expected = {name.removeprefix("src/") for name in tracked.stdout.split()}
     assert expected
     assert expected <= set(wheel.namelist())

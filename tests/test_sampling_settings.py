@@ -1,4 +1,4 @@
-"""`SamplingSettings` is the one list of decoding settings: none is forgotten anywhere, nor would a new one be."""
+"""`SamplingSettings` is the only list of sampling settings: no place lacks one, and a new one would be noticed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unrolled.web.pages.form_fields import NOT_ON_THE_PAGE, field_names, number_
 LETTERS = CharacterTokenizer.from_characters("abcdefgh\n ")
 NEEDS_NATIVE = pytest.mark.skipif(native_library() is None, reason="unrolled was installed without a C compiler")
 NOT_SETTINGS = {"run", "prompt", "decoding", "raw", "as_json"}  # of `unrolled generate`
-# for each setting, a value that changes the text, with what it needs beside it
+# for each setting, a value that changes the text, with other settings that it needs
 EFFECTS = {
     "max_tokens": (7, {}),
     "min_tokens": (30, {"stop": ("a", "b", "c", "d")}),
@@ -43,13 +43,13 @@ EFFECTS = {
 
 
 class Extended(SamplingSettings):
-    """The settings of tomorrow."""
+    """The settings with a new one."""
 
     only_token: int = Field(-1, ge=-1, description="write nothing but this token; -1: off")
 
 
 def names_by_place(settings_class):
-    """Return the settings that each place has, of those in the class."""
+    """Return, for each place, the settings of the class that it has."""
     options = {parameter.name for parameter in click.command()(sampling_options(settings_class)(lambda: None)).params}
     return {
         "options of a command": options,
@@ -61,7 +61,7 @@ def names_by_place(settings_class):
 
 
 def forgotten(settings_class):
-    """Return the names that a place lacks, by place, where it lacks any."""
+    """Return the missing names for each place that lacks any."""
     names = set(settings_class.model_fields)
     return {place: names - found for place, found in names_by_place(settings_class).items() if names - found}
 
@@ -116,7 +116,7 @@ def test_the_page_says_every_number_that_is_not_off(name):
     assert fields[name].label.lower() in wording(SamplingSettings(**{name: EFFECTS[name][0]}), WebSettings())
 
 
-def test_the_help_tells_of_every_setting_that_its_default_is_the_models_own(cli):
+def test_the_help_states_for_every_setting_that_the_default_is_the_models_own(cli):
     text = " ".join(cli("generate", "--help").out.split())
     for name, field in SamplingSettings.model_fields.items():
         option = text[text.index(f" --{name.replace('_', '-')} ") :]

@@ -1,4 +1,4 @@
-"""Bounds of settings: every number has two, and at its extremes a model still writes."""
+"""Bounds of settings: every number has two, and a model generates text at its extremes."""
 
 import itertools
 import math
@@ -33,7 +33,7 @@ DECODING = [name.partition(".")[2] for name in BOUNDS if name.startswith("sampli
 
 
 def extremes(name):
-    """Return the extreme values that a decoding setting takes: its bounds, their neighbours, the smallest numbers."""
+    """Return extreme values of a sampling setting: its bounds, their neighbours, the smallest numbers."""
     low, high = sampling_range(name)
     if BOUNDS[f"sampling.{name}"][0] == "integer":
         return [low, low + 1, high - 1, high]
@@ -47,13 +47,13 @@ def model(trained_once):
     return load(trained_once, device="cpu")
 
 
-def test_every_number_has_a_lowest_and_a_highest_value_that_are_within():
+def test_every_number_has_a_lowest_and_a_highest_value():
     assert len(BOUNDS) > 40
     assert {name for name, (_, low, high) in BOUNDS.items() if low is None or high is None} == set()
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_a_bound_is_taken_and_what_lies_beyond_is_refused_with_the_bound(name):
+def test_a_bound_is_accepted_and_a_value_beyond_is_refused_with_the_bound(name):
     kind, low, high = BOUNDS[name]
     alone = {} if not name.endswith("_fraction") else {"data.valid_fraction": 0.001, "data.test_fraction": 0.0}
     for bound, beyond in ((low, -math.inf), (high, math.inf)):
@@ -69,24 +69,24 @@ def test_a_bound_is_taken_and_what_lies_beyond_is_refused_with_the_bound(name):
 
 
 @pytest.mark.parametrize("value", [SMALLEST_SUBNORMAL, SMALLEST_NORMAL, -SMALLEST_SUBNORMAL, 1e-320])
-def test_a_divisor_as_small_as_numbers_get_is_refused_by_its_bound_and_not_blamed_on_the_weights(model, value):
+def test_the_smallest_divisors_are_refused_by_their_bound_and_not_blamed_on_the_weights(model, value):
     with pytest.raises(UserError, match=r"repetition_penalty = .* should be greater than or equal to 0\.01"):
         model.generate("On", repetition_penalty=value)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name in DECODING for value in extremes(name)])
-def test_at_its_extremes_every_decoding_setting_gives_a_text(model, name, value):
+def test_every_sampling_setting_gives_a_text_at_its_extremes(model, name, value):
     writes(model, {name: value})
 
 
 @settings(max_examples=10)
 @given(st.fixed_dictionaries({}, optional={name: st.sampled_from(extremes(name)) for name in DECODING}))
-def test_at_extremes_together_they_give_a_text(model, values):
+def test_combined_extremes_give_a_text(model, values):
     writes(model, values)
 
 
 def writes(model, values):
-    """Check the beginning of what is written; warnings are errors."""
+    """Generate the beginning of a text, with warnings as errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         deltas = list(itertools.islice(model.stream("On day 3", **{"seed": 1, **values}), 12))

@@ -1,4 +1,4 @@
-"""What is said about wrong settings, on the command line and by the interface: no Python, but value, rule, way out."""
+"""Messages about invalid settings, on the command line and in the API: value, rule and remedy, without Python."""
 
 import json
 import re
@@ -51,14 +51,14 @@ def check(message, value, rule):
 
 
 @pytest.mark.parametrize(("values", "value", "rule"), WRONG)
-def test_wrong_decoding_settings_are_explained_without_python(values, value, rule):
+def test_invalid_sampling_settings_are_explained_without_python(values, value, rule):
     with pytest.raises(UserError) as caught:
         sampling_settings(values)
     check(str(caught.value), value, rule)
 
 
 @pytest.mark.parametrize(("values", "value", "rule"), WRONG)
-def test_the_interface_explains_them_as_well(values, value, rule):
+def test_the_api_explains_them_as_well(values, value, rule):
     rule = rule.replace("64 texts", "16 texts")
     with pytest.raises(UserError) as caught:
         read_request(json.dumps(values).encode(), WebSettings(), ["m"])
@@ -106,13 +106,13 @@ def test_settings_of_a_training_run_are_explained_without_python(values, value, 
 
 
 @pytest.mark.parametrize("value", [3, None, True, "x", [1, 2], [["a"]]])
-def test_what_is_no_group_of_settings_in_a_runs_file_is_explained_without_python(value):
+def test_a_value_in_place_of_a_group_of_settings_is_explained_without_python(value):
     with pytest.raises(UserError) as caught:
         settings_from_values({"model": value})
     check(str(caught.value), f"model = {json.dumps(value)}".replace('"x"', "'x'"), "should")
 
 
-def test_of_very_many_problems_the_first_are_listed_and_the_rest_counted():
+def test_of_many_problems_the_first_are_listed_and_the_rest_counted():
     with pytest.raises(UserError) as caught:
         sampling_settings({f"no_such_{number}": 1 for number in range(30_000)})
     lines = str(caught.value).splitlines()

@@ -1,4 +1,4 @@
-"""Where the shipped model is looked for."""
+"""Where the bundled model is searched for."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from unrolled.errors import UserError
 def test_the_first_place_that_holds_a_run_wins(tmp_path, monkeypatch):
     inside, beside = tmp_path / "inside", tmp_path / "beside"
     monkeypatch.setattr(shipped, "_CANDIDATES", (inside, beside))
-    inside.mkdir()  # a folder without a run is no model
+    inside.mkdir()  # a folder without a run is not a model
     beside.mkdir()
     (beside / "config.json").write_text("{}")
     assert shipped.shipped_model_folder() == beside

@@ -1,4 +1,4 @@
-"""The reader of JSON agrees with Python's own wherever that is strict, and has one kind of error for all the rest."""
+"""The JSON reader agrees with Python's own wherever that is strict, and raises one exception for all the rest."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_brackets_in_strings_are_not_nesting():
 
 
 def test_an_open_string_of_escaped_quotes_takes_linear_time():
-    """A search that starts again at each quotation mark would take hours for this one."""
+    """A search that restarts at each quotation mark would take hours for this text."""
     with pytest.raises(JsonProblem):
         parse_json("[" * 65 + '"' + '\\"[' * 300_000 + "\\")
 

@@ -1,4 +1,4 @@
-"""Every message that docs/troubleshooting.md quotes is one that the program prints; most are provoked here."""
+"""The program prints every message that docs/troubleshooting.md quotes; most of them are provoked here."""
 
 import ast
 import inspect
@@ -28,12 +28,12 @@ QUICK = [
 
 
 def with_anything(message):
-    """A pattern for the message as it is printed: `…` stands for anything."""
+    """Return a pattern for the printed message, in which `…` matches anything."""
     return ".*".join(re.escape(part) for part in message.split("…"))
 
 
 def texts_in(path):
-    """Every text of a source file, with `…` for what is filled in at run time."""
+    """Yield every string of a source file, with `…` for what is filled in at run time."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.JoinedStr):
             parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
@@ -50,7 +50,7 @@ def all_texts():
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, run):
-    """A folder of texts, tables, runs and checkpoints, most of which have something wrong."""
+    """A folder of texts, tables, runs and checkpoints, most of them with a fault."""
     monkeypatch.chdir(tmp_path)
     for name, content in TEXTS.items():
         Path(name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
@@ -81,7 +81,7 @@ TEXTS = {
 }
 WORDS = ("--set", "data.tokenizer=word", "--set", "data.min_count=1", *QUICK)
 
-# The beginning of a message, or what is unmistakable in it, and the command that makes the program print it.
+# The beginning of a message, or an unmistakable part of it, and the command that provokes it.
 COMMANDS = {
     "There is no file …": ("train", "nowhere.txt"),
     "… is empty; there is nothing": ("train", "empty.txt"),
@@ -153,7 +153,7 @@ COMMANDS = {
 
 
 def the_message(beginning):
-    """The one message of the page that has this in it."""
+    """Return the only message of the page that matches."""
     (found,) = [message for message in MESSAGES if re.match(with_anything(beginning), message)]
     return found
 
@@ -165,7 +165,7 @@ def assert_printed(beginning, done):
 
 @pytest.fixture
 def imported(place, cli):
-    """A run of words, checkpoints and vocabularies that cannot be imported as they are."""
+    """A run of words, and checkpoints and vocabularies with faults."""
     save_words(Path("elsewhere"), words(13))
     assert cli("import", "elsewhere", "--out", "imported").status == 0
     Path("elsewhere/vocab.pkl").unlink()
@@ -275,7 +275,7 @@ def test_every_quoted_message_stands_in_the_program_or_was_provoked(all_texts):
     assert len(provoked) > 50
 
 
-def test_the_search_in_the_source_would_miss_a_message_that_nobody_prints(all_texts):
+def test_the_search_in_the_source_does_not_find_a_message_that_is_never_printed(all_texts):
     assert not any("Port … on … is taken" in text for text in all_texts)
     assert any("Port … on … is in use by another program" in text for text in all_texts)
 

@@ -1,4 +1,4 @@
-"""Records of words, subwords and characters through the commands: train, evaluate, score, generate, and go on."""
+"""Records of words, subwords and characters in all commands: train, evaluate, score, generate, resume."""
 
 import json
 import random
@@ -21,7 +21,7 @@ def lines():
 
 @pytest.fixture(scope="session")
 def dialogue(tmp_path_factory):
-    """A folder with a CSV file and a run for each kind of tokens."""
+    """A folder with a CSV file and a run for each kind of token."""
     from unrolled.training import train
 
     folder = tmp_path_factory.mktemp("dialogue")
@@ -79,7 +79,7 @@ def test_a_run_with_a_validation_text_of_its_own_has_no_parts(cli, dialogue, tmp
     assert cli("evaluate", tmp_path / "run", tmp_path / "valid.txt").status == 0
 
 
-def test_training_tells_what_the_words_cover(cli, dialogue, tmp_path):
+def test_training_reports_what_the_words_cover(cli, dialogue, tmp_path):
     options = [text for name, value in TINY.items() for text in ("--set", f"{name}={value}")]
     options += ["--set", "data.split=records", "--set", "data.tokenizer=word", "--steps", 2]
     done = cli("train", f"{dialogue}/lines.csv:said", "--out", tmp_path / "run", *options)

@@ -1,4 +1,4 @@
-"""`unrolled import`, `unrolled export`, and warnings wherever a model is used."""
+"""`unrolled import`, `unrolled export`, and warnings in every command that uses a model."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The edge: where an error becomes one sentence and a status, and what may be imported for `--help`."""
+"""Errors become one sentence and an exit status, and `--help` imports nothing heavy."""
 
 import os
 import subprocess
@@ -85,7 +85,7 @@ def test_a_gpu_that_is_not_there_is_named(cli, tmp_path, monkeypatch):
         (PermissionError(13, "Permission denied", "/secret"), 2, "Error: /secret cannot be used (Permission denied)"),
     ],
 )
-def test_whatever_a_command_raises_becomes_a_sentence_and_a_status(cli, monkeypatch, problem, status, words):
+def test_any_exception_of_a_command_becomes_a_sentence_and_a_status(cli, monkeypatch, problem, status, words):
     def fail():
         raise problem
 

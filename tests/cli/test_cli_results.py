@@ -14,7 +14,7 @@ from unrolled.native import native_library
 
 
 def only_json(done):
-    """Standard output is one strict JSON object and nothing else."""
+    """Check that standard output is a single strict JSON object, and return it."""
 
     def refuse(name):
         raise AssertionError(f"{name} is not JSON")
@@ -55,7 +55,7 @@ def test_score(cli, trained_once, story):
     assert "4 tokens" in plain.err
 
 
-def test_a_prompt_that_begins_with_a_dash_is_told_the_way_out_and_taken_after_two(cli, trained_once):
+def test_a_prompt_that_begins_with_a_dash_is_explained_and_accepted_after_two(cli, trained_once):
     refused = cli("generate", trained_once, "- hello")
     assert (refused.status, refused.out) == (2, "")
     assert "Put -- before a prompt that begins with a dash." in refused.err
@@ -132,7 +132,7 @@ def test_info(cli, trained_once):
     assert "vocabulary size" in cli("info", trained_once).out
 
 
-def test_info_tells_the_decoder_and_why(cli, trained_once, monkeypatch):
+def test_info_names_the_decoder_and_why(cli, trained_once, monkeypatch):
     reason = explain_decoder(load(trained_once, device="cpu").network)
     assert re.search(rf"^decoder +{re.escape(reason)}$", cli("info", trained_once).out, re.MULTILINE)
     assert only_json(cli("info", trained_once, "--json"))["decoder"] == reason
@@ -144,7 +144,7 @@ def test_info_tells_the_decoder_and_why(cli, trained_once, monkeypatch):
     assert only_json(cli("info", trained_once, "--json"))["decoder"] == told
 
 
-def test_info_without_a_run_tells_of_the_shipped_model_and_of_the_kernels_here(cli, trained_once):
+def test_info_without_a_run_describes_the_bundled_model_and_the_kernels_here(cli, trained_once):
     info = only_json(cli("info", "--json"))
     assert info.pop("kernels") == explain_kernels()
     info.pop("training_precision")
@@ -155,7 +155,7 @@ def test_info_without_a_run_tells_of_the_shipped_model_and_of_the_kernels_here(c
     assert "kernel" not in cli("info", trained_once).out
 
 
-def test_info_without_a_run_tells_the_precision_that_training_takes_and_why(cli, trained_once, monkeypatch):
+def test_info_without_a_run_names_the_precision_of_training_and_why(cli, trained_once, monkeypatch):
     asked = []
 
     def choose(*arguments):

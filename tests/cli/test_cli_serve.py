@@ -1,4 +1,4 @@
-"""`unrolled serve`: its options reach the server, and what is mistyped is one sentence."""
+"""`unrolled serve`: options reach the server, and a mistyped one is one sentence."""
 
 import json
 import os

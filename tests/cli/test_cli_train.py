@@ -1,4 +1,4 @@
-"""`unrolled train`: what it shows, what it writes, what it refuses."""
+"""`unrolled train`: what it prints, writes and refuses."""
 
 import json
 import os
@@ -215,7 +215,7 @@ def test_standard_input_tiny_text_and_list_of_settings(cli, tmp_path, monkeypatc
         },
     ],
 )
-def test_the_closing_table_stands_whatever_was_measured(capsys, best):
+def test_the_closing_table_is_printed_for_any_figures(capsys, best):
     finished = Finished("all 5 steps are done", False, 5, 3700.0, best, "runs/[red]my run")
     assert show.print_finished(finished, as_json=False) == 0
     table = capsys.readouterr().out
@@ -236,7 +236,7 @@ def test_seconds_are_shown_as_a_person_would_say_them():
     ]
 
 
-def test_a_run_goes_on_on_another_device_and_a_missing_one_is_told_before_anything_changes(cli, run):
+def test_a_run_resumes_on_another_device_and_a_missing_one_is_reported_before_anything_changes(cli, run):
     before = (run / "config.json").read_bytes()
     refused = cli("train", "--resume", run, "--device", "cuda")
     assert (refused.status, refused.out) == (2, "")
@@ -269,7 +269,7 @@ def test_the_line_that_names_the_kernel_names_the_precision_and_why(cli, story, 
     assert "kernel fused (as asked), float32 (the only one of this kernel)" in exact.err
 
 
-def test_bfloat16_where_there_is_none_is_told_before_a_run_is_begun(cli, story, tmp_path):
+def test_unavailable_bfloat16_is_reported_before_a_run_is_created(cli, story, tmp_path):
     precision = ("--set", "training.precision=bfloat16")
     done = cli("train", story, *SMALL, "--kernel", "fused", *precision, "--out", tmp_path / "new")
     assert (done.status, done.out) == (2, "")
@@ -277,7 +277,7 @@ def test_bfloat16_where_there_is_none_is_told_before_a_run_is_begun(cli, story, 
     assert not (tmp_path / "new").exists()
 
 
-def test_a_kernel_that_is_not_there_is_told_before_a_run_is_begun(cli, story, tmp_path, monkeypatch):
+def test_an_unavailable_kernel_is_reported_before_a_run_is_created(cli, story, tmp_path, monkeypatch):
     from unrolled.training import computing
 
     monkeypatch.setattr(computing, "available_kernels", lambda: {"fused": None})

@@ -1,4 +1,4 @@
-"""CSV columns as text, against the rows that were written."""
+"""CSV columns as text, compared with the rows that were written."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ def test_a_written_column_comes_back_row_by_row(rows):
     assert column(file.getvalue(), "body") == "\n".join(body for _, body in rows)
 
 
-def test_a_column_is_found_by_index_and_the_header_is_told():
+def test_a_column_is_found_by_index_and_the_header_is_reported():
     notes = []
     assert column("first,second\n1,2\n3,4\n", "1", notes) == "2\n4"
     assert "'second'" in notes[0]
@@ -49,7 +49,7 @@ def test_an_unknown_column_lists_the_columns(name):
         column("title,body\n1,2\n", name)
 
 
-def test_a_column_name_that_stands_twice_asks_for_the_index():
+def test_a_duplicate_column_name_requires_the_index():
     with pytest.raises(UserError, match="give the index, 0 or 2"):
         column("a,b,a\n1,2,3\n", "a")
 
@@ -97,7 +97,7 @@ def test_text_around_quotes_is_kept():
     assert column('a,b\n1,"quo"ted\n2,a "b" c\n', "b") == 'quoted\na "b" c'
 
 
-def test_a_speaker_stands_before_each_cell():
+def test_a_speaker_precedes_each_cell():
     notes = []
     text = "who,said\nSAM,  Mr Frodo!\n , Hm\nROSIE\nPIPPIN and  MERRY,Run\n"
     cells = list(column_cells([text], "said", "a.csv", notes, speaker="who"))

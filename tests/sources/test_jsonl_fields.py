@@ -1,4 +1,4 @@
-"""Fields of JSON Lines as text, against the objects that were written."""
+"""Fields of JSON Lines as text, compared with the objects that were written."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_a_field_that_no_object_has_lists_those_that_exist():
     assert "is empty" in refusal("\n\n")
 
 
-def test_a_speaker_stands_before_the_text_and_a_missing_one_is_noted():
+def test_a_speaker_precedes_the_text_and_a_missing_one_is_noted():
     notes = []
     text = '{"text": " hi", "who": "SAM  G"}\n{"text": "ho", "who": null}\n{"text": "hey", "who": " "}'
     assert values(text, speaker="who", notes=notes) == ["SAM G: hi", "ho", "hey"]

@@ -1,4 +1,4 @@
-"""Sources as users write them: what is read, in which order, and what is said when it cannot be."""
+"""Sources as users specify them: what is read, in which order, and the messages if it cannot be."""
 
 import io
 import os
@@ -125,7 +125,7 @@ def test_stories_that_end_in_a_blank_line_or_none_are_joined_alike(here, monkeyp
     assert text_of("builtin:stories") == "one\n\ntwo\n\nthree\n\nfour"
 
 
-def test_a_missing_file_suggests_the_nearest_names(here):
+def test_a_missing_file_suggests_the_closest_names(here):
     (here / "books").mkdir()
     (here / "books" / "stories.txt").touch()
     assert "did you mean books/stories.txt?" in refusal("books/storis.txt")
@@ -190,7 +190,7 @@ def test_a_folder_without_a_single_record_is_refused(here):
         records_of("books")
 
 
-def test_a_speaker_stands_before_records_and_text_alike(here):
+def test_a_speaker_precedes_both_records_and_text(here):
     (here / "posts.csv").write_text("who,body\nSAM,one\nROSIE,two\n")
     (here / "posts.jsonl").write_text('{"who": "SAM", "body": "one"}')
     assert records_of("posts.csv:body", "posts.jsonl:body", speaker_column="who")[0] == [
@@ -199,7 +199,7 @@ def test_a_speaker_stands_before_records_and_text_alike(here):
         "SAM: one\n",
     ]
     assert text_of("posts.csv:body", speaker_column="who") == "SAM: one\nROSIE: two"
-    (here / "lines.txt").write_text("GIMLI: three")  # plain text has no columns: its lines may hold the tags already
+    (here / "lines.txt").write_text("GIMLI: three")  # plain text has no columns: its lines may already have tags
     assert records_of("lines.txt", speaker_column="who")[0] == ["GIMLI: three\n"]
 
 

@@ -1,4 +1,4 @@
-"""Bytes to text in blocks of every size, against Python's own decoding of the whole."""
+"""Decoding in blocks of every size, compared with Python's decoding of the whole."""
 
 import io
 
@@ -14,7 +14,7 @@ awkward = st.text(alphabet="a\r\n é漢😀\ufeff\ufffd\u2028")
 
 
 class Dripping(io.BytesIO):
-    """A pipe that never gives more than a few bytes at once."""
+    """A pipe that never returns more than a few bytes at a time."""
 
     def __init__(self, data, most):
         super().__init__(data)

@@ -1,4 +1,4 @@
-"""The subword tokenizer against Hugging Face `tokenizers` and against plain bytes."""
+"""The subword tokenizer compared with Hugging Face `tokenizers` and with plain bytes."""
 
 import json
 
@@ -121,5 +121,5 @@ def test_other_vocabularies_are_refused(tokenizer):
     for vocabulary, pairs in wrong:
         with pytest.raises(ValueError, match="subword vocabulary"):
             BytePairTokenizer(vocabulary, pairs)
-    backwards = [*merges[-1:], *merges[:-1]]  # a pair of which one part is made later is harmless
+    backwards = [*merges[-1:], *merges[:-1]]  # a pair with a part that a later merge creates is harmless
     assert BytePairTokenizer(itos, backwards).fingerprint != tokenizer.fingerprint

@@ -1,4 +1,4 @@
-"""Building a tokenizer from a text, and the report of what it covers, against counting by hand."""
+"""Building a tokenizer from a text, and its reported coverage, compared with counts by hand."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from unrolled.config import DataSettings
 from unrolled.errors import UserError
 from unrolled.text.build import Coverage, make_tokenizer
 
-PIECES = ["The ring, the RING!\nthe sea\n", "a ring\nthe a\n"]  # the 4, ring 3, a 2, sea 1
+CHUNKS = ["The ring, the RING!\nthe sea\n", "a ring\nthe a\n"]  # the 4, ring 3, a 2, sea 1
 SPOKEN = ["SAM: the ring\nSAM: a ring: gold\n", "SAM: a sea\nOLD MAN: the sea\n", "He said: go\n"]
 
 
@@ -15,7 +15,7 @@ def make(chunks, **settings):
 
 
 def test_words_below_the_least_count_stay_unknown_and_the_report_counts_them():
-    tokenizer, coverage = make(PIECES, tokenizer="word", min_count=2)
+    tokenizer, coverage = make(CHUNKS, tokenizer="word", min_count=2)
     assert tokenizer.itos == ("<unk>", "<eos>", "the", "ring", "a")
     assert coverage == Coverage(tokens=10, types=4, kept=3, unknown=1)
     assert coverage.unknown_fraction == 0.1
@@ -25,7 +25,7 @@ def test_words_below_the_least_count_stay_unknown_and_the_report_counts_them():
 
 
 def test_the_largest_vocabulary_counts_all_entries():
-    tokenizer, coverage = make(PIECES, tokenizer="word", min_count=1, vocabulary_size=4)
+    tokenizer, coverage = make(CHUNKS, tokenizer="word", min_count=1, vocabulary_size=4)
     assert tokenizer.itos == ("<unk>", "<eos>", "the", "ring")
     assert (coverage.kept, coverage.unknown) == (2, 3)
 
@@ -44,9 +44,9 @@ def test_without_a_speaker_column_names_are_words():
 
 
 def test_characters_and_subwords_have_no_report():
-    characters, nothing = make(PIECES)
-    assert (characters.itos, nothing) == (("<unk>", *sorted(set("".join(PIECES)))), None)
-    subwords, nothing = make(PIECES, tokenizer="bpe", vocabulary_size=260)
+    characters, nothing = make(CHUNKS)
+    assert (characters.itos, nothing) == (("<unk>", *sorted(set("".join(CHUNKS)))), None)
+    subwords, nothing = make(CHUNKS, tokenizer="bpe", vocabulary_size=260)
     assert (subwords.kind, subwords.vocabulary_size, nothing) == ("bpe", 260, None)
     assert make(["abcdefghij" * 3], tokenizer="bpe")[0].vocabulary_size < 4096
 

@@ -1,4 +1,4 @@
-"""The character tokenizer against Hugging Face `tokenizers` and against a dictionary."""
+"""The character tokenizer compared with Hugging Face `tokenizers` and with a dictionary."""
 
 import hashlib
 import json
@@ -76,7 +76,7 @@ def test_texts_longer_than_a_chunk_are_encoded_whole():
 
 def test_encoding_needs_less_than_three_bytes_a_character_beyond_the_text():
     text = "once upon a time " * 100_000
-    tokenizer = CharacterTokenizer.from_characters(map(chr, range(32, 700)))  # two bytes an id
+    tokenizer = CharacterTokenizer.from_characters(map(chr, range(32, 700)))  # two bytes per id
     tracemalloc.start()
     ids = tokenizer.encode(text)
     peak_bytes = tracemalloc.get_traced_memory()[1]
@@ -93,7 +93,7 @@ def test_ids_have_the_smallest_type_that_holds_the_vocabulary(characters, itemsi
     assert (ids.itemsize, ids.dtype.kind, ids.tolist()) == (itemsize, "u", [characters])
 
 
-def test_unknown_characters_are_told_once_in_order_of_appearance(tokenizer):
+def test_unknown_characters_are_reported_once_in_order_of_appearance(tokenizer):
     assert tokenizer.unknown_in("xyaxz\ud800y") == ["x", "y", "z", "\ud800"]
     assert tokenizer.unknown_in("abc") == []
 
@@ -107,7 +107,7 @@ def test_surrogates_stay_out_of_the_vocabulary():
     assert CharacterTokenizer.from_characters("a\ud800").itos == ("<unk>", "a")
 
 
-def test_the_fingerprint_tells_vocabularies_apart_and_never_changes():
+def test_the_fingerprint_distinguishes_vocabularies_and_never_changes():
     canonical = '{"kind":"character","itos":["<unk>","a","é"]}'
     assert CharacterTokenizer(["<unk>", "a", "é"]).fingerprint == hashlib.sha256(canonical.encode()).hexdigest()
     assert CharacterTokenizer(["<unk>", "é", "a"]).fingerprint != CharacterTokenizer(["<unk>", "a", "é"]).fingerprint

@@ -1,4 +1,4 @@
-"""Stop strings against an oracle that looks at one character at a time."""
+"""Stop strings compared with an oracle that processes one character at a time."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ stop_lists = st.lists(st.text(alphabet="ab", min_size=1, max_size=4), max_size=3
 
 
 def oracle(chunks, stops):
-    """Return the text that char-by-char decoding gives and whether it stopped."""
+    """Return the text that processing by character gives, and whether it stopped."""
     seen = ""
     for text, may_stop in chunks:
         for character in text:
@@ -48,7 +48,7 @@ def test_only_the_longest_suffix_that_may_become_a_match_is_held_back(text, stop
     assert held == max(starts, key=len, default="")
 
 
-def test_the_match_that_completes_first_wins_whatever_the_order():
+def test_the_match_that_is_completed_first_wins_in_any_order():
     for stops in (["abcd", "bc"], ["bc", "abcd"]):
         assert StopScanner(stops).push("xabcde") == ("xa", True)
 

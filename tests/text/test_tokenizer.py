@@ -1,4 +1,4 @@
-"""Loading a saved tokenizer: what was saved comes back, and every damage is one plain sentence."""
+"""Loading a saved tokenizer: the same tokenizer is restored, and any damage is reported in one sentence."""
 
 import json
 import os

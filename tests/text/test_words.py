@@ -1,4 +1,4 @@
-"""The word tokenizer against a plain regular expression and against Hugging Face `tokenizers`."""
+"""The word tokenizer compared with a plain regular expression and with Hugging Face `tokenizers`."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def hubs(plain, tagged, hub_of):
 
 
 def seeds_rule(line):
-    """The rule as the dialogue document has it: lower case, keep [a-z0-9'], split at white space."""
+    """The rule for words: lower case, keep [a-z0-9'], split at white space."""
     return re.sub(r"[^a-z0-9'\s]", "", line.lower()).split()
 
 
@@ -178,12 +178,12 @@ def test_words_stand_by_falling_count_then_by_alphabet_then_the_tags():
     assert WordTokenizer.from_counts(counts, 1, largest=1).itos == ("<unk>", "<eos>")
 
 
-def test_unknown_words_are_told_once_in_order_of_appearance(plain):
+def test_unknown_words_are_reported_once_in_order_of_appearance(plain):
     assert plain.unknown_in("Zeta the ALPHA, zeta-\n alpha <eos>") == ["zeta", "alpha"]
     assert plain.unknown_in("the!\n") == []
 
 
-def test_an_imported_vocabulary_stands_in_any_order_and_may_lack_the_end_and_unknown(hub_of):
+def test_an_imported_vocabulary_may_have_any_order_and_lack_the_end_and_unknown(hub_of):
     seeds = WordTokenizer(["the", "<eos>", "Odd Entry", "<unk>", "a"])
     assert (seeds.unknown_id, seeds.unwritten_id, seeds.eos_id, seeds.start_id) == (3, 3, 1, 1)
     bare = WordTokenizer(["ring", "the", "<extra_2>"])
@@ -192,7 +192,7 @@ def test_an_imported_vocabulary_stands_in_any_order_and_may_lack_the_end_and_unk
     assert bare.decode([1, 2]) == "the <extra_2>"
 
 
-def test_the_fingerprint_tells_vocabularies_and_tags_apart_and_never_changes():
+def test_the_fingerprint_distinguishes_vocabularies_and_tags_and_never_changes():
     canonical = '{"kind":"word","itos":["<unk>","a:"]}'
     assert WordTokenizer(["<unk>", "a:"]).fingerprint == hashlib.sha256(canonical.encode()).hexdigest()
     assert WordTokenizer(["<unk>", "a:"], tags=["a:"]).fingerprint != WordTokenizer(["<unk>", "a:"]).fingerprint

@@ -68,7 +68,7 @@ class RegularizationSettings(Section):
     input_dropout: DropoutRate = Field(0.0, description="fraction of the embeddings dropped in training")
     dropout: DropoutRate = Field(0.0, description="fraction of activations dropped after each layer in training")
     output_dropout: DropoutRate | None = Field(
-        None, description="the same, after the last layer only; none: equal to dropout"
+        None, description="fraction of activations dropped after the last layer; none: equal to dropout"
     )
     dropout_kind: Literal["elementwise", "locked"] = Field(
         "elementwise", description="a new mask at every time step, or one mask for a whole sequence (locked)"
@@ -156,7 +156,7 @@ class TrainingSettings(Section):
         0.01, description="final learning rate of the cosine, as a fraction of the peak"
     )
     warmup_steps: int = Field(0, ge=0, le=10**9, description="steps of linear warmup")
-    warmup_fraction: Probability = Field(0.0, description="the same, as a fraction of training (steps or minutes)")
+    warmup_fraction: Probability = Field(0.0, description="linear warmup as a fraction of training (steps or minutes)")
     clip_norm: float = Field(5.0, ge=1e-6, le=10**9, allow_inf_nan=False, description="maximum global gradient norm")
     # Evaluations, checkpoints, samples on the way.
     eval_interval: int = Field(
@@ -180,7 +180,7 @@ class TrainingSettings(Section):
         description="ratio of the loss to its running mean that counts as a spike",
     )
     preview_tokens: int = Field(200, ge=0, le=10_000, description="length of the sample shown after an evaluation")
-    preview_prompt: str = Field("", max_length=10_000, description="prompt of that sample")
+    preview_prompt: str = Field("", max_length=10_000, description="prompt of the sample shown after an evaluation")
     # What computes, and from which seed.
     kernel: Literal["auto", "reference", "fused", "native"] = Field(
         "auto", description="implementation of the recurrence"
