@@ -36,7 +36,9 @@ def test_scores_summed_are_exactly_the_evaluation(model, story):
     score, likelihood = model.score(STORY), model.evaluate(story)
     assert math.fsum(score.nats) == score.likelihood.total_nats == likelihood.total_nats
     assert score.likelihood == likelihood
-    assert "".join(score.pieces) == STORY.translate({ord(c): "\ufffd" for c in model.tokenizer.unknown_in(STORY)})
+    assert "".join(score.token_strings) == STORY.translate(
+        {ord(c): "\ufffd" for c in model.tokenizer.unknown_in(STORY)}
+    )
     assert likelihood.tokens == len(STORY)
     assert likelihood.utf8_bytes == len(STORY.encode())
 

@@ -39,12 +39,12 @@ class Score:
     """The surprisal of each token of a text.
 
     Attributes:
-        pieces: the text of each token.
-        nats: its surprisal, -log p(token | all before it), one for each piece.
+        token_strings: the text of each token.
+        nats: its surprisal, -log p(token | all before it), one for each token.
         likelihood: the text as a whole; its `total_nats` is exactly the sum of `nats`.
     """
 
-    pieces: tuple[str, ...]
+    token_strings: tuple[str, ...]
     nats: tuple[float, ...]
     likelihood: Likelihood
 

@@ -27,11 +27,11 @@ def command(run: str, file: str, encoding_errors: str, device: str, as_json: boo
     if as_json:
         rows = [
             {"token": piece, "surprisal_nats": nats, "surprisal_bits": bits_from_nats(nats)}
-            for piece, nats in zip(score.pieces, score.nats, strict=True)
+            for piece, nats in zip(score.token_strings, score.nats, strict=True)
         ]
         print_json({**score.likelihood.to_json(), "scores": rows})
         return
-    for piece, nats in zip(score.pieces, score.nats, strict=True):
+    for piece, nats in zip(score.token_strings, score.nats, strict=True):
         print(f"{bits_from_nats(nats):8.3f}  {piece!r}")
     figures = score.likelihood.to_json()
     remark(
