@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import math
-import os
-import platform
-import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,13 +25,13 @@ from unrolled.runs import (
 )
 from unrolled.training.computing import check_machine, choose_machine
 from unrolled.training.events import Finished, Listener, Note, Started, ignore
-from unrolled.training.fine_tuning import Base, open_base, settings_over_base
+from unrolled.training.fine_tuning import open_base, settings_over_base
 from unrolled.training.interrupts import SignalHandling, Stopped, StopRequest, stop_on_signals
 from unrolled.training.memory import keep_freed_memory
 from unrolled.training.optimizers.optimizer import import_optimizers
+from unrolled.training.provenance import absolute_source, run_config, source_names
 from unrolled.training.trainer import Job, Trainer
 from unrolled.training.unwritable import advice_if_unwritable
-from unrolled.version import __version__
 
 DEFAULT_SOURCE = "builtin:stories"
 DEFAULT_PRESET = "stories-fast"
@@ -92,17 +88,17 @@ def train(
     folder.refuse_to_overwrite(force)
     check_machine(chosen)
     corpus = prepare_corpus(
-        _texts(sources),
+        source_names(sources),
         chosen.data,
-        valid_sources=_texts(valid),
+        valid_sources=source_names(valid),
         tokenizer=None if base is None else base.tokenizer,
         stdin=stdin,
     )
     chosen = _in_steps(chosen, corpus, "training.steps" in asked)
-    config = _config(chosen, corpus, preset or DEFAULT_PRESET, _texts(sources), command, base)
+    config = run_config(chosen, corpus, preset or DEFAULT_PRESET, source_names(sources), command, base)
     about = {
-        "sources": [_absolute(source) for source in _texts(sources)],
-        "valid_sources": [_absolute(source) for source in _texts(valid)],
+        "sources": [absolute_source(source) for source in source_names(sources)],
+        "valid_sources": [absolute_source(source) for source in source_names(valid)],
         "cache_key": corpus.cache_key,
     }
     import_optimizers()
@@ -222,41 +218,6 @@ def _in_steps(chosen: Settings, corpus: Corpus, steps_asked: bool) -> Settings:
     return chosen.model_copy(update={"training": training.model_copy(update=changes)})
 
 
-def _config(
-    settings: Settings, corpus: Corpus, preset: str, sources: list[str], command: str, base: Base | None
-) -> RunConfig:
-    return RunConfig(
-        settings=settings,
-        vocabulary_size=corpus.tokenizer.vocabulary_size,
-        tokenizer_sha256=corpus.tokenizer.fingerprint,
-        preset=preset,
-        corpus={
-            "names": [_public_name(source) for source in sources],
-            "content_sha256": corpus.content_sha256,
-            "train_tokens": corpus.train.tokens,
-            "train_characters": corpus.train.characters,
-            "valid_tokens": corpus.valid.tokens,
-            "valid_characters": corpus.valid.characters,
-            **_size_of_test(corpus),
-        },
-        made_with={
-            "unrolled": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}",
-        },
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        command=command,
-        fine_tuned_from=None if base is None else base.sha256,
-        warnings=[] if base is None else list(base.warnings),
-    )
-
-
-def _size_of_test(corpus: Corpus) -> dict[str, int]:
-    test = corpus.test
-    return {} if test is None else {"test_tokens": test.tokens, "test_characters": test.characters}
-
-
 def _warn_of_other_threads(checkpoint: Checkpoint | None, listener: Listener) -> None:
     """Sums are split among the threads, so another number of them rounds differently."""
     before = None if checkpoint is None else checkpoint.counters.get("threads")
@@ -267,21 +228,3 @@ def _warn_of_other_threads(checkpoint: Checkpoint | None, listener: Listener) ->
                 f"will differ in their last digits; for the same bits set training.threads={before} at the start."
             )
         )
-
-
-def _texts(sources: str | Path | Sequence[str | Path]) -> list[str]:
-    return [str(sources)] if isinstance(sources, (str, Path)) else [str(source) for source in sources]
-
-
-def _absolute(source: str) -> str:
-    """Make a source independent of the working directory; only the checkpoint holds this, never a file to be shared."""
-    return source if source == "-" or source.startswith("builtin:") else str(Path(source).absolute())
-
-
-def _public_name(source: str) -> str:
-    """Return a source's name without the folders above it."""
-    if source == "-" or source.startswith("builtin:"):
-        return {"-": "standard input"}.get(source, source)
-    table = None if Path(source).exists() else re.search(r"\.(csv|jsonl|ndjson):", source, re.IGNORECASE)
-    path, column = (source, "") if table is None else (source[: table.end() - 1], source[table.end() - 1 :])
-    return Path(os.path.abspath(path)).name + column

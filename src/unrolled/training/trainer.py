@@ -378,11 +378,12 @@ class Trainer:
         Raises:
             UserError: that has happened too often.
         """
-        factor = self.progress.rate_factor / 2
+        progress = self.progress
+        factor = progress.rate_factor / 2
         if factor < LOWEST_RATE_FACTOR:
             raise UserError(
-                f"Training failed again at step {self.progress.step:,} ({reason}), although the learning rate was halved "
-                f"{-math.log2(self.progress.rate_factor):.0f} times; begin anew with a lower training.learning_rate or "
+                f"Training failed again at step {progress.step:,} ({reason}), although the learning rate was halved "
+                f"{-math.log2(progress.rate_factor):.0f} times; begin anew with a lower training.learning_rate or "
                 "training.clip_norm, or with a higher training.spike_factor where the text itself changes abruptly."
             )
         step, seconds = self.progress.step, self.progress.seconds
