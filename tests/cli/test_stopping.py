@@ -124,12 +124,12 @@ def test_ctrl_c_while_the_text_is_read_is_one_line(terminal, tmp_path):
 
 TWO_SIGNALS = """
 import os, signal, sys
-from unrolled.training import trainer
+from unrolled.training import run_files
 def begin(path, checkpoint):
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)
     signal.pause()
-trainer.write_checkpoint = begin
+run_files.write_checkpoint = begin
 sys.argv = ["unrolled", *sys.argv[1:]]
 from unrolled.cli.main import main
 main()

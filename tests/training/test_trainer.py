@@ -13,7 +13,7 @@ from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
 from unrolled.runs import read_checkpoint
 from unrolled.sampling import stream
-from unrolled.training import Evaluated, Note, Previewed, RolledBack, Stepped, resume, start, trainer
+from unrolled.training import Evaluated, Note, Previewed, RolledBack, Stepped, progress, resume, start, trainer
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def broken_steps(monkeypatch):
 def seconds_pass(monkeypatch):
     """A clock that is a second further on at every look."""
     looks = iter(range(10**9))
-    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(looks))))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: float(next(looks))))
 
 
 def events(kind, seen):

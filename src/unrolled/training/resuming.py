@@ -21,8 +21,8 @@ from unrolled.training.computing import check_machine
 from unrolled.training.events import Finished, Listener, ignore
 from unrolled.training.interrupts import SignalHandling, stop_on_signals
 from unrolled.training.optimizers.optimizer import import_optimizers
+from unrolled.training.progress import Progress
 from unrolled.training.start import run_job
-from unrolled.training.trainer import TrainingState
 from unrolled.training.unwritable import advice_if_unwritable
 
 STEPS_WITHOUT_LIMIT = 10**9
@@ -86,7 +86,7 @@ def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, A
     lists = [about["sources"], about["valid_sources"]]
     sound = isinstance(about["cache_key"], str) and all(isinstance(texts, list) for texts in lists)
     try:
-        TrainingState.of(checkpoint)
+        Progress.from_checkpoint(checkpoint)
     except ValueError:
         sound = False
     if not sound or not all(isinstance(text, str) for texts in lists for text in texts):
@@ -118,7 +118,7 @@ def _with_more(
     config: RunConfig, checkpoint: Checkpoint, steps: int | None, minutes: float | None
 ) -> tuple[RunConfig, Checkpoint]:
     """Give a run more steps or minutes, and lift the limit that ended it: who asks for more wants to get it."""
-    at, settings = TrainingState.of(checkpoint), config.settings
+    at, settings = Progress.from_checkpoint(checkpoint), config.settings
     asked = {"training.steps": steps, "training.minutes": minutes}
     make_settings(overrides={name: value for name, value in asked.items() if value is not None})
     changes: dict[str, Any] = {} if steps is None else {"steps": steps}
