@@ -26,8 +26,10 @@ ROWS = (
     ("decoding", "evaluation", "runs"),
     ("sampling", "importers"),
     ("training", "trained"),
-    ("export", "bench", "serving"),
-    ("web",),
+    # `export` is above `trained`: what is exported is a trained model, with its tokenizer and its settings, not a bare
+    # network. `bench` is above `export`: one of its baselines runs an exported graph.
+    ("export", "serving"),
+    ("web", "bench"),
     ("cli",),
 )
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}

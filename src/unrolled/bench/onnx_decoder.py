@@ -1,16 +1,13 @@
-"""The same model as a decoder on ONNX Runtime, a rival in `generation` where `onnx` and `onnxruntime` are installed.
-
-One graph for a step: Gather (embedding), LSTM, MatMul and Add (output layer). ONNX orders the gates i o f g.
-"""
+"""The same model as a decoder on ONNX Runtime, a rival in `generation` where `onnx` and `onnxruntime` are installed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from unrolled.decoding import Layer, NumpyState
+from unrolled.export.onnx import onnx_graph
 
 
 class OnnxDecoder:
@@ -25,7 +22,7 @@ class OnnxDecoder:
         self.vocabulary_size, self._hidden = output_weight.shape
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        graph = _graph(embedding, layers[0], output_weight, output_bias).SerializeToString()
+        graph = onnx_graph(embedding, layers, output_weight, output_bias).SerializeToString()
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def initial_state(self, rows: int) -> NumpyState:
@@ -44,39 +41,3 @@ class OnnxDecoder:
         """Return the logits (T, B, V) of ids (T, B)."""
         logits, h, c = self._session.run(None, {"ids": ids.astype(np.int64), "h": state.h, "c": state.c})
         return logits, NumpyState(h, c)
-
-
-def _graph(embedding: np.ndarray, layer: Layer, output_weight: np.ndarray, output_bias: np.ndarray) -> Any:
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    w_ih, w_hh, bias = (_gates_in_onnx_order(part) for part in layer)
-    constants = {
-        "embedding": embedding,
-        "W": w_ih.T[None],
-        "R": w_hh.T[None],
-        "B": np.concatenate([bias, np.zeros_like(bias)])[None],
-        "output": output_weight.T,
-        "output_bias": output_bias,
-        "directions": np.array([1]),
-    }
-    nodes = [
-        helper.make_node("Gather", ["embedding", "ids"], ["x"]),
-        helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c"], ["y", "h_new", "c_new"], hidden_size=len(w_hh)),
-        helper.make_node("Squeeze", ["y", "directions"], ["rows"]),
-        helper.make_node("MatMul", ["rows", "output"], ["scores"]),
-        helper.make_node("Add", ["scores", "output_bias"], ["logits"]),
-    ]
-    names = ("logits", "h_new", "c_new")
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 3) for name in names]
-    state = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None, len(w_hh)]) for name in ("h", "c")]
-    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [None, None])
-    weights = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()]
-    graph = helper.make_graph(nodes, "step", [ids, *state], results, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    checker.check_model(model)
-    return model
-
-
-def _gates_in_onnx_order(columns: np.ndarray) -> np.ndarray:
-    i, f, g, o = np.split(np.asarray(columns, np.float32), 4, axis=-1)
-    return np.concatenate([i, o, f, g], axis=-1)
