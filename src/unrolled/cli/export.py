@@ -17,5 +17,5 @@ def command(run: str, target: str, out: str, force: bool) -> None:
     from unrolled.export import export_torch
 
     model = open_model(run)
-    export_torch(model.network, out, force=force)
+    export_torch(model, out, force=force)
     remark(f"Wrote {out}. Its vocabulary is {model.folder / 'vocab.json'}, position = id.")

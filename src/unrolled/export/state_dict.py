@@ -19,13 +19,14 @@ from torch import Tensor
 from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
 from unrolled.runs import write_atomically
+from unrolled.trained import TrainedModel
 
 
-def export_torch(model: LanguageModel, out: str | Path, force: bool = False) -> None:
+def export_torch(model: TrainedModel, out: str | Path, force: bool = False) -> None:
     """Write a model as a `.pt` file that `torch.load(out, weights_only=True)` reads.
 
     Args:
-        model: the model.
+        model: a trained model, made by `unrolled.load`.
         out: the file to write.
         force: replace a file that stands there.
 
@@ -37,21 +38,21 @@ def export_torch(model: LanguageModel, out: str | Path, force: bool = False) -> 
         way_out = "choose another name with --out" if path.is_dir() else "choose another with --out, or use --force"
         raise UserError(f"{path} exists already; {way_out}.")
     content = io.BytesIO()
-    torch.save(torch_state_dict(model), content)
+    torch.save(torch_state_dict(model.network), content)
     write_atomically(path, content.getvalue())
 
 
-def torch_state_dict(model: LanguageModel) -> OrderedDict[str, Tensor]:
+def torch_state_dict(network: LanguageModel) -> OrderedDict[str, Tensor]:
     """Return the weights by PyTorch's names, on the CPU."""
     state: OrderedDict[str, Tensor] = OrderedDict()
-    state["embedding.weight"] = _plain(model.embedding)
-    for k, layer in enumerate(model.layers):
+    state["embedding.weight"] = _plain(network.embedding)
+    for k, layer in enumerate(network.layers):
         state[f"lstm.weight_ih_l{k}"] = _plain(layer.w_ih.t())
         state[f"lstm.weight_hh_l{k}"] = _plain(layer.w_hh.t())
         state[f"lstm.bias_ih_l{k}"] = _plain(layer.bias)
         state[f"lstm.bias_hh_l{k}"] = torch.zeros_like(state[f"lstm.bias_ih_l{k}"])
-    state["fc.weight"] = _plain(model.output_matrix)
-    state["fc.bias"] = _plain(model.output_bias)
+    state["fc.weight"] = _plain(network.output_matrix)
+    state["fc.bias"] = _plain(network.output_bias)
     return state
 
 

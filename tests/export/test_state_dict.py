@@ -1,5 +1,7 @@
 """An exported model is what `torch.nn.LSTM` says it is, and comes back as it was."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -25,6 +27,11 @@ def model_of(vocabulary, embedding, hidden, layers, tying, seed=3):
     return model
 
 
+def opened(network):
+    """What an exporter reads of a trained model."""
+    return SimpleNamespace(network=network, name="fox")
+
+
 def part(state, name):
     return {key.removeprefix(name + "."): tensor for key, tensor in state.items() if key.startswith(name + ".")}
 
@@ -32,7 +39,7 @@ def part(state, name):
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_torch_loads_every_part_strictly_and_computes_the_same(tmp_path, sizes):
     model = model_of(*sizes)
-    export_torch(model, tmp_path / "out.pt")
+    export_torch(opened(model), tmp_path / "out.pt")
     state = torch.load(tmp_path / "out.pt", weights_only=True)
     embedding, lstm = nn.Embedding(sizes[0], sizes[1]), nn.LSTM(sizes[1], sizes[2], sizes[3])
     linear = nn.Linear(sizes[2], sizes[0])
@@ -47,7 +54,7 @@ def test_torch_loads_every_part_strictly_and_computes_the_same(tmp_path, sizes):
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_what_was_exported_comes_back_bit_for_bit(tmp_path, sizes):
     model = model_of(*sizes)
-    export_torch(model, tmp_path / "out.pt")
+    export_torch(opened(model), tmp_path / "out.pt")
     import_checkpoint(tmp_path / "out.pt", tmp_path / "run")
     back = load(tmp_path / "run", device="cpu").network.state_dict()
     assert back.keys() == model.state_dict().keys()
@@ -80,14 +87,14 @@ def test_a_file_that_stands_there_is_kept_unless_forced(tmp_path):
     path = tmp_path / "out.pt"
     path.write_text("mine")
     with pytest.raises(UserError, match=r"exists already; .* or use --force"):
-        export_torch(model_of(*SIZES[0]), path)
+        export_torch(opened(model_of(*SIZES[0])), path)
     assert path.read_text() == "mine"
-    export_torch(model_of(*SIZES[0]), path, force=True)
+    export_torch(opened(model_of(*SIZES[0])), path, force=True)
     assert "fc.bias" in torch.load(path, weights_only=True)
 
 
 def test_a_folder_is_never_replaced_and_a_missing_one_is_named(tmp_path):
     with pytest.raises(UserError, match="choose another name"):
-        export_torch(model_of(*SIZES[0]), tmp_path, force=True)
+        export_torch(opened(model_of(*SIZES[0])), tmp_path, force=True)
     with pytest.raises(UserError, match="cannot be written"):
-        export_torch(model_of(*SIZES[0]), tmp_path / "none" / "out.pt")
+        export_torch(opened(model_of(*SIZES[0])), tmp_path / "none" / "out.pt")
