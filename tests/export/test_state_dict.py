@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.decoding.own_part import sharing_weights
 from unrolled.config import ModelSettings
 from unrolled.errors import UserError
 from unrolled.export import export_torch, torch_state_dict
@@ -29,7 +30,7 @@ def model_of(vocabulary, embedding, hidden, layers, tying, seed=3):
 
 def opened(network):
     """What an exporter reads of a trained model."""
-    return SimpleNamespace(network=network, name="fox")
+    return SimpleNamespace(network=network)
 
 
 def part(state, name):
@@ -98,3 +99,18 @@ def test_a_folder_is_never_replaced_and_a_missing_one_is_named(tmp_path):
         export_torch(opened(model_of(*SIZES[0])), tmp_path, force=True)
     with pytest.raises(UserError, match="cannot be written"):
         export_torch(opened(model_of(*SIZES[0])), tmp_path / "none" / "out.pt")
+
+
+def test_a_model_with_a_part_that_the_format_does_not_hold_is_refused(run, tmp_path):
+    model = load(run, device="cpu")
+    model.network = sharing_weights(model.network)
+    with pytest.raises(UserError, match=r"torch\.nn\.LSTM.*extra\.weight"):
+        export_torch(model, tmp_path / "out.pt")
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_layer_that_computes_differently_is_refused(tmp_path):
+    model = model_of(*SIZES[0])
+    model.layers[0].forward = model.layers[0].forward
+    with pytest.raises(UserError, match=r"layers\.0 \(LSTMLayer\)"):
+        export_torch(opened(model), tmp_path / "out.pt")

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unrolled.decoding.weights import unknown_parts
 from unrolled.errors import UserError
 from unrolled.nn import LanguageModel
 from unrolled.runs import write_atomically
@@ -31,7 +32,7 @@ def export_torch(model: TrainedModel, out: str | Path, force: bool = False) -> N
         force: replace a file that stands there.
 
     Raises:
-        UserError: something stands there, or it cannot be written.
+        UserError: the file exists or cannot be written, or the model has parts that the format does not hold.
     """
     path = Path(out)
     if path.is_dir() or (path.exists() and not force):
@@ -43,7 +44,16 @@ def export_torch(model: TrainedModel, out: str | Path, force: bool = False) -> N
 
 
 def torch_state_dict(network: LanguageModel) -> OrderedDict[str, Tensor]:
-    """Return the weights by PyTorch's names, on the CPU."""
+    """Return the weights by PyTorch's names, on the CPU.
+
+    Raises:
+        UserError: the model has a part that those names leave out; without it, another tool computes something else.
+    """
+    if unknown := unknown_parts(network):
+        raise UserError(
+            f"The model has parts that torch.nn.Embedding, torch.nn.LSTM and torch.nn.Linear do not have: "
+            f"{', '.join(unknown)}; use it as a run, or write an exporter that knows them."
+        )
     state: OrderedDict[str, Tensor] = OrderedDict()
     state["embedding.weight"] = _plain(network.embedding)
     for k, layer in enumerate(network.layers):
