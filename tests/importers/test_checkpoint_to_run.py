@@ -1,5 +1,6 @@
 """An imported run is an ordinary one: found in the search order, complete, usable everywhere, warnings and all."""
 
+import hashlib
 import json
 import re
 
@@ -10,7 +11,7 @@ import torch
 from tests.importers.elsewhere import IDS, GateByGate, Stacked, save_model, save_words, word_layout, words
 from unrolled import load, train
 from unrolled.errors import UserError
-from unrolled.importers import import_checkpoint
+from unrolled.importers import checkpoint_to_run, import_checkpoint
 
 ORDER = ["lotr_lstm_lm.pt", "lotr-lstm_lm.pt", "best-val-lstm_lm.pt", "story_lstm_scratch_full.pt", "other.pt"]
 
@@ -192,3 +193,18 @@ def test_a_damaged_checkpoint_does_not_cost_the_run_that_it_should_replace(folde
     with pytest.raises(UserError, match="no PyTorch checkpoint"):
         import_checkpoint(folder, run, force=True)
     assert load(run).tokenizer.kind == "character"
+
+
+def test_the_hash_is_that_of_the_file_that_was_read_even_if_its_name_leads_elsewhere_by_then(
+    folder, tmp_path, monkeypatch
+):
+    path, read_model = folder / "lotr_lstm_lm.pt", checkpoint_to_run.read_model
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def replace_then_read(*arguments):
+        path.unlink()
+        path.write_bytes(b"another file")
+        return read_model(*arguments)
+
+    monkeypatch.setattr(checkpoint_to_run, "read_model", replace_then_read)
+    assert import_checkpoint(path, tmp_path / "run").config.imported_from["sha256"] == expected

@@ -12,6 +12,8 @@ could be something else than what it opens. So each layer is read once, here, by
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +26,7 @@ from unrolled.importers.stored_tensors import StoredTensors
 from unrolled.importers.zip_records import Record, find_records, read_record
 
 MAX_CHECKPOINT_BYTES = 16 * 2**30
+HASHED_AT_ONCE_BYTES = 2**20
 MAX_PICKLE_BYTES = 64 * 2**20  # the names and shapes of all tensors, and a vocabulary perhaps
 SAVE_TENSORS = "where it was made, save the tensors alone: torch.save(model.state_dict(), 'model.pt')"
 
@@ -36,6 +39,18 @@ def read_checkpoint(path: Path) -> Any:
     """
     with open_foreign(path, MAX_CHECKPOINT_BYTES) as file:
         return read_open_checkpoint(file, path)
+
+
+def read_hashed_checkpoint(path: Path) -> tuple[Any, str]:
+    """Return the same, and the file's SHA-256 as hexadecimal text.
+
+    The file is opened once: what is hashed is what was read, whatever its path names by then.
+
+    Raises:
+        UserError: as above.
+    """
+    with open_foreign(path, MAX_CHECKPOINT_BYTES) as file:
+        return read_open_checkpoint(file, path), _sha256(file, path)
 
 
 def read_open_checkpoint(file: BinaryIO, path: Path) -> Any:
@@ -73,6 +88,20 @@ def open_foreign(path: Path, largest_bytes: int) -> BinaryIO:
 def is_archive(start: bytes) -> bool:
     """Tell whether a file begins as what `torch.save` writes."""
     return start.startswith(b"PK\x03\x04")
+
+
+def _sha256(file: BinaryIO, path: Path) -> str:
+    """Hash an open file, up to its present end even if it keeps growing."""
+    digest = hashlib.sha256()
+    try:
+        left = os.fstat(file.fileno()).st_size
+        file.seek(0)
+        while block := file.read(min(left, HASHED_AT_ONCE_BYTES)):
+            digest.update(block)
+            left -= len(block)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from None
+    return digest.hexdigest()
 
 
 def _check_format(start: bytes, path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unrolled.config import SamplingSettings, Settings, settings_from_values
-from unrolled.importers.checkpoint_file import read_checkpoint
+from unrolled.importers.checkpoint_file import read_hashed_checkpoint
 from unrolled.importers.foreign import ForeignModel
 from unrolled.importers.layouts import GATE_BY_GATE, read_model
 from unrolled.importers.search import checkpoint_in, vocabulary_beside
@@ -26,7 +26,6 @@ from unrolled.importers.tensors import state_dict_of
 from unrolled.importers.vocabulary import NEW_ROW, Reconciled, reconciled
 from unrolled.importers.vocabulary_file import listed_words, read_vocabulary, words_of
 from unrolled.runs import BestWeights, RunConfig, RunFolder, run_lock, write_card, write_weights
-from unrolled.runs.weights import file_sha256
 from unrolled.text import Tokenizer
 from unrolled.version import __version__
 
@@ -81,11 +80,12 @@ def import_checkpoint(
     path, folder = Path(checkpoint), RunFolder(out)
     folder.refuse_to_overwrite(force)
     path = checkpoint_in(path) if path.is_dir() else path
-    content = read_checkpoint(path)
+    content, sha256 = read_hashed_checkpoint(path)
     model = read_model(state_dict_of(content, path), path)
     words, source = _words(content, path, vocabulary, model.layout == GATE_BY_GATE)
     fitted = reconciled(words, model.vocabulary_size, source, characters=model.layout == GATE_BY_GATE)
-    config, weights = _config(model, fitted, path, command), _with_rows(model.weights(), fitted.rows)
+    origin = {"file": path.name, "sha256": sha256, "layout": model.layout}
+    config, weights = _config(model, fitted, origin, command), _with_rows(model.weights(), fitted.rows)
     _write(folder, config, fitted.tokenizer, weights, force)
     sizes = tuple(layer.hidden_size for layer in model.layers)
     return Imported(folder, path, model.layout, config, source or None, sizes, _count(weights))
@@ -130,17 +130,13 @@ def _count(weights: dict[str, Tensor]) -> int:
     return sum(tensor.numel() for tensor in weights.values())
 
 
-def _config(model: ForeignModel, fitted: Reconciled, checkpoint: Path, command: str) -> RunConfig:
+def _config(model: ForeignModel, fitted: Reconciled, origin: dict[str, str], command: str) -> RunConfig:
     return RunConfig(
         settings=_settings(model, fitted.tokenizer.kind),
         vocabulary_size=fitted.tokenizer.vocabulary_size,
         tokenizer_sha256=fitted.tokenizer.fingerprint,
         made_with={"unrolled": __version__, "torch": torch.__version__},
-        imported_from={
-            "file": checkpoint.name,
-            "sha256": file_sha256(checkpoint),
-            "layout": model.layout,
-        },
+        imported_from=origin,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         command=command,
         warnings=list(fitted.warnings),

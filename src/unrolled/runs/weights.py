@@ -7,7 +7,6 @@ The file's metadata ties them to their tokenizer and says at which step they did
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,15 +70,6 @@ def read_weights(path: Path, shapes: dict[str, torch.Size], tokenizer_sha256: st
         raise UserError(f"{path} is damaged or is no safetensors file; restore it or train again.") from problem
     _check_finite(stored.tensors, path)
     return stored
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal text."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _about(metadata: dict[str, str], path: Path) -> BestWeights:
