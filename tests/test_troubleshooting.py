@@ -109,7 +109,7 @@ COMMANDS = {
     "there is no setting": ("train", "story.txt", "--set", "model.hiden_size=5"),
     "--set takes": ("train", "story.txt", "--set", "model.hidden_size"),
     "model.tying": ("train", "story.txt", "--set", "model.tying=tied"),
-    "… holds a run already": ("train", "story.txt", "--out", "fox"),
+    "… already holds a run": ("train", "story.txt", "--out", "fox"),
     "… is not empty": ("train", "story.txt", "--out", "pictures"),
     "--resume goes on": ("train", "--resume", "fox", "--seed", "1"),
     "There is nothing left to do": ("train", "--resume", "fox"),
@@ -137,7 +137,7 @@ COMMANDS = {
     "… lacks a layer": ("import", "gap.pt", "--out", "new"),
     "… is in the old format": ("import", "old.pt", "--out", "new"),
     "… holds a Python object": ("import", "module.pt", "--out", "new"),
-    "… is no PyTorch checkpoint": ("import", "text.pt", "--out", "new"),
+    "… is not a PyTorch checkpoint": ("import", "text.pt", "--out", "new"),
     "… is truncated or damaged; copy": ("import", "half.pt", "--out", "new"),
     "… is not laid out as torch.save does it": ("import", "longer.pt", "--out", "new"),
     "Port … does not exist": ("serve", "--port", "70000"),
@@ -213,7 +213,7 @@ def test_damaged_runs_print_the_quoted_messages(place, cli):
         save_file(tensors, weights, about)
 
     damaged("… is missing; the run has no weights", weights.unlink)
-    damaged("… is damaged or is no safetensors", lambda: weights.write_bytes(b"version https://git-lfs"))
+    damaged("… is damaged or is not a safetensors", lambda: weights.write_bytes(b"version https://git-lfs"))
     damaged("… holds numbers that are not finite", with_nan)
     damaged("The run has format version", lambda: with_config(format_version=99))
     damaged("… disagrees with config.json", lambda: with_config(model={"hidden_size": 8}))

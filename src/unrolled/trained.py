@@ -1,4 +1,4 @@
-"""A trained model and what one can ask of it: write, score, evaluate, say what it is.
+"""A trained model and what it can do: generate, score, evaluate, describe itself.
 
 The same object serves Python, the command line and the web application. It holds no text, no hidden state and no random
 generator, so any number of threads may use one at the same time.
@@ -90,7 +90,7 @@ class TrainedModel:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What everyone who uses the model should know, e.g. that its vocabulary is a placeholder."""
+        """What every user of the model should know, e.g. that its vocabulary is a placeholder."""
         return (*self.config.warnings, *self._decoding_warnings)
 
     @cached_property
@@ -99,7 +99,7 @@ class TrainedModel:
         return decoder_of(self.network, self.decoding)
 
     def generate(self, prompt: str = "", **settings: Any) -> Generation:
-        """Write on from a prompt.
+        """Continue a prompt.
 
         Args:
             prompt: any text; characters or words that the model does not know are reported in the result.
@@ -112,7 +112,7 @@ class TrainedModel:
         return generate(self.decoder, self.tokenizer, prompt, self.sampling(settings))
 
     def stream(self, prompt: str = "", **settings: Any) -> Iterator[Delta]:
-        """Write on from a prompt, piece by piece; settings are checked before the first piece is asked for."""
+        """Continue a prompt, delta by delta; settings are checked before the first delta is requested."""
         return stream(self.decoder, self.tokenizer, prompt, self.sampling(settings))
 
     def score(self, text: str) -> Score:
@@ -171,7 +171,7 @@ class TrainedModel:
             return ["This is not the text that the run was trained on; the run's rule for splitting is applied to it."]
         if corpus.get(f"{split}_characters") != text.characters:
             raise UserError(
-                "The run learnt from all of this text, for it was given another one to validate on (--valid); leave "
+                "The run was trained on all of this text, because another text validated it (--valid); leave "
                 "--split out."
             )
         return []
@@ -250,7 +250,7 @@ def load(run: str | Path = SHIPPED, device: str = "auto", decoding: str = "float
         run: a run directory, or `builtin:stories` for the model that comes with the package, or a folder that holds
             only a checkpoint from elsewhere (see `unrolled.importers`).
         device: auto, cpu, cuda, cuda:N or mps, for scoring and evaluating.
-        decoding: float32, or bfloat16 to write faster with rounded weights; the text of a seed is then another one.
+        decoding: float32, or bfloat16 to generate faster with rounded weights; a seed then gives another text.
             Without the native kernel it is float32 in any case, with a warning.
 
     Raises:

@@ -75,7 +75,7 @@ def test_a_run_with_a_validation_text_of_its_own_has_no_parts(cli, dialogue, tmp
     assert "test_tokens" not in json.loads((tmp_path / "run" / "config.json").read_text())["corpus"]
     refused = cli("evaluate", tmp_path / "run", source, "--split", "valid")
     assert refused.status == 2
-    assert "The run learnt from all of this text" in refused.err
+    assert "The run was trained on all of this text" in refused.err
     assert cli("evaluate", tmp_path / "run", tmp_path / "valid.txt").status == 0
 
 

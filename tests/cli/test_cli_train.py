@@ -73,7 +73,7 @@ def test_ctrl_c_stops_with_status_130_and_resume_needs_nothing_else(cli, story, 
     assert "going on after step 8, at most 24 steps" in resumed.err
     nothing_left = cli("train", "--resume", run)
     assert nothing_left.status == 0
-    assert "There is nothing left to do: all 24 steps are done. Go on with more --steps" in nothing_left.err
+    assert "There is nothing left to do: all 24 steps are done. Continue with more --steps" in nothing_left.err
     more = cli("train", "--resume", run, "--steps", 26, "--json")
     assert json.loads(more.out)["step"] == 26
 

@@ -100,7 +100,7 @@ ZIPS = {
     "no name": (renamed(b""), "a name that torch.save never writes"),
     "a name without end": (renamed(b"a/" + b"b" * 2000), "a name that torch.save never writes"),
     "a name in an unknown encoding": (renamed(b"a/\xe9"), "read in two ways"),
-    "two folders": (renamed(b"b/data.pkl"), "no PyTorch checkpoint"),
+    "two folders": (renamed(b"b/data.pkl"), "not a PyTorch checkpoint"),
     "too many records": (lambda d: packed([*CONTENT, *((b"a/%d" % k, b"") for k in range(20_001))]), "20,003 records"),
     "something in front": (lambda d: LOCAL + d, "not laid out"),
     "something in front that the directory knows of": (lambda d: changed(END64, 48, 1, "<Q")(d), "not laid out"),

@@ -173,7 +173,7 @@ def test_a_temporary_run_has_the_folders_name_and_leaves_nothing_behind(folder, 
     del model
     assert list((tmp_path / "temporary").iterdir()) == []
     (folder / "lotr_lstm_lm.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+    with pytest.raises(UserError, match="not a PyTorch checkpoint"):
         load(folder)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert sorted(path.name for path in folder.iterdir()) == ["lotr_lstm_lm.pt", "vocab.pkl"]
@@ -181,7 +181,7 @@ def test_a_temporary_run_has_the_folders_name_and_leaves_nothing_behind(folder, 
 
 def test_a_run_that_stands_there_is_kept_unless_forced(folder, run):
     before = (run / "model.safetensors").read_bytes()
-    with pytest.raises(UserError, match="holds a run already"):
+    with pytest.raises(UserError, match="already holds a run"):
         import_checkpoint(folder, run)
     assert (run / "model.safetensors").read_bytes() == before
     import_checkpoint(folder, run, force=True)
@@ -190,7 +190,7 @@ def test_a_run_that_stands_there_is_kept_unless_forced(folder, run):
 
 def test_a_damaged_checkpoint_does_not_cost_the_run_that_it_should_replace(folder, run):
     (folder / "lotr_lstm_lm.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+    with pytest.raises(UserError, match="not a PyTorch checkpoint"):
         import_checkpoint(folder, run, force=True)
     assert load(run).tokenizer.kind == "character"
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from unrolled.training.guard import LEAST_LEAP_NATS, STEPS_BEFORE_JUDGING, LossGuard
+from unrolled.training.guard import LEAST_JUMP_NATS, STEPS_BEFORE_JUDGING, LossGuard
 
 
 def settled(mean, factor=3.0, steps=STEPS_BEFORE_JUDGING):
@@ -30,7 +30,7 @@ def test_the_mean_begins_as_the_plain_mean_of_what_was_seen():
     assert guard.mean_nats == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize(("mean", "border"), [(2.0, 6.0), (0.1, 0.1 + LEAST_LEAP_NATS)])
+@pytest.mark.parametrize(("mean", "border"), [(2.0, 6.0), (0.1, 0.1 + LEAST_JUMP_NATS)])
 def test_a_spike_lies_above_the_factor_and_a_nat_above_the_mean(mean, border):
     guard = settled(mean)
     assert guard.problem(border - 1e-6, 1.0) is None

@@ -390,7 +390,7 @@ def test_another_number_of_threads_is_noted(train_tiny, tmp_path):
         resume(tmp_path / "run", listener=seen.append)
     finally:
         torch.set_num_threads(1)
-    assert any(isinstance(event, Note) and "with 1 threads and goes on with 2" in event.text for event in seen)
+    assert any(isinstance(event, Note) and "with 1 threads and continues with 2" in event.text for event in seen)
 
 
 def test_a_run_in_training_is_neither_gone_on_with_nor_replaced_by_another_process(train_tiny, story, tmp_path):

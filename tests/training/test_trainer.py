@@ -167,7 +167,7 @@ def test_a_leap_of_the_loss_goes_back_too_and_the_text_goes_on_after_the_bad_bat
     settings = {"training.steps": 60, "training.batching": "streams", "training.eval_interval": 50}
     train_tiny(settings=settings, listener=seen.append)
     (back,) = events(RolledBack, seen)
-    assert "leapt from" in back.reason
+    assert "jumped from" in back.reason
     assert back.to_step == 50
 
 

@@ -9,7 +9,7 @@ import click
 @click.argument("run")
 @click.option("--to", "target", required=True, type=click.Choice(["torch"]), help="torch: a plain state dict, .pt.")
 @click.option("--out", required=True, metavar="FILE", help="The file to write.")
-@click.option("--force", is_flag=True, help="Replace the file that stands there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(run: str, target: str, out: str, force: bool) -> None:
     """Write the model in RUN as embedding.weight, lstm.weight_ih_l0 ... and fc.weight, as torch.nn.LSTM has them."""
     from unrolled.cli.opening import open_model

@@ -1,10 +1,10 @@
-"""Batches of token ids for training: inputs, and the same text one token further on as targets.
+"""Batches of token ids for training: inputs, and the same text shifted by one token as targets.
 
-    RandomWindows: B windows of T tokens anywhere in the text, each read from a zero state (the seed's recipe).
+    RandomWindows: B windows of T tokens anywhere in the text, each read from a zero state (preset `stories`).
     Streams: the text cut into B contiguous streams that are read side by side, T tokens a batch, with the state carried
     from batch to batch (truncated backpropagation through time).
 
-N tokens of text, B sequences a batch, T tokens of a sequence (the window). Both can say where they are and go on
+N tokens of text, B sequences a batch, T tokens of a sequence (the window). Both can save their position and continue
 exactly there.
 """
 
@@ -46,10 +46,10 @@ class Batcher(Protocol):
     def next_batch(self) -> Batch: ...
 
     def position(self) -> dict[str, Tensor]:
-        """Return all that is needed to go on exactly, as tensors."""
+        """Return all that is needed to resume exactly, as tensors."""
 
     def restore(self, position: Mapping[str, Tensor]) -> None:
-        """Go on from a position of a batcher with the same text and sizes."""
+        """Continue from the position of a batcher with the same text and sizes."""
 
 
 class RandomWindows:
@@ -139,7 +139,7 @@ def fit_to_text(tokens: int, batch_size: int, window: int, batching: str) -> tup
     The window shrinks first, to a quarter of the text where the batch has four sequences or more, then the batch.
 
     Returns:
-        batch size, window, and a plain note where they are not those that were asked for.
+        batch size, window, and a note for the user if they are not the requested ones.
 
     Raises:
         ValueError: fewer than two tokens, sizes below one, or an unknown batching.

@@ -1,10 +1,10 @@
-"""Where encoded texts are kept between runs, and what is done where nothing can be kept.
+"""Where encoded texts are kept between runs, and what happens if nothing can be kept.
 
-Encoded corpora stand in `corpora/` below the cache's folder (`unrolled.machine`), one folder each, named by a key. A
+Encoded corpora are in `corpora/` below the cache folder (`unrolled.machine`), one folder each, named by a key. A
 folder appears whole or not at all: it is built under another name and then renamed. Its files are never written again,
 so processes of `unrolled` cannot disturb one another; sizes are checked when an entry is opened. Where another program
 changes the length of a file that is in use, the process that reads it says so and stops (`stored_ids`), and the entry
-is made again the next time.
+is rebuilt the next time.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The text is spooled and hashed, then split, and only then does the training part give the vocabulary; the parts are
 encoded once into `train.bin`, `valid.bin` and `test.bin` and kept under a key of everything that they depend on. They
-are read, not mapped: a file that another program shortens is an error, and the end of no process.
+are read, not mapped: if another program shortens a file, that is an error and does not crash the process.
 Nothing here holds more than a chunk of the text in memory.
 """
 
@@ -180,7 +180,7 @@ def _encode(
 def _check_size(split: str, counts: Counts) -> None:
     if counts.tokens < FEWEST_TOKENS[split]:
         found = "no token" if counts.tokens == 0 else "a single token"
-        raise UserError(f"{WHAT[split]} gives {found}, too little to go on with; give more text.")
+        raise UserError(f"{WHAT[split]} gives {found}, too little to train on; give more text.")
 
 
 def _counts(values: dict[str, Any]) -> Counts:

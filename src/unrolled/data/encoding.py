@@ -39,7 +39,7 @@ class TokenSequence:
 
     Attributes:
         ids: (N,) little-endian unsigned integers, read-only, on disk: an array, or what slices are read of.
-        characters, utf8_bytes: size of the text that the tokens stand for.
+        characters, utf8_bytes: size of the text that the tokens represent.
         unknown_tokens: how many of the tokens are unknown.
         unknown: the first distinct characters or words that were unknown.
         notes: plain sentences about what was read.
@@ -79,7 +79,7 @@ def encode_text(
     stdin: BinaryIO | None = None,
     folder: Path | None = None,
 ) -> TokenSequence:
-    """Encode a text that stands alone, for measuring a model on it; memory stays bounded.
+    """Encode a separate text to measure a model on; memory stays bounded.
 
     Args:
         specs: sources as in `unrolled.sources.sources`.

@@ -146,7 +146,7 @@ def encode_split(
 
     Raises:
         UserError: a source is missing, empty or no text, or there is no such part; the disk is full.
-        ValueError: `split` is no name of a part.
+        ValueError: `split` is not the name of a part.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")

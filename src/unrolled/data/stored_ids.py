@@ -77,5 +77,5 @@ class StoredIds:
         if row:
             raise UserError(
                 f"{self._name} has become shorter while it was in use: another program changed it. Start again, or "
-                "continue a run that was begun with unrolled train --resume; the text is then encoded again."
+                "continue an interrupted run with unrolled train --resume; the text is then encoded again."
             )

@@ -1,7 +1,7 @@
 """The validation loss while training: the text in parallel segments, so that an evaluation takes a moment.
 
 Each segment is read from a state warmed up on the text before it, which costs the figure less than its third decimal;
-the exact figure of a whole text, in one pass, is `evaluate`'s. Every token counts exactly once, whatever the batch
+the exact figure of a whole text, in one pass, is `evaluate`'s. Every token counts exactly once, regardless of the batch
 size.
 
 S: segments, n: tokens of a segment, N: tokens of the text.

@@ -29,7 +29,7 @@ def export_torch(model: TrainedModel, out: str | Path, force: bool = False) -> N
     Args:
         model: a trained model, made by `unrolled.load`.
         out: the file to write.
-        force: replace a file that stands there.
+        force: replace an existing file.
 
     Raises:
         UserError: the file exists or cannot be written, or the model has parts that the format does not hold.

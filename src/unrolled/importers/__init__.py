@@ -1,6 +1,6 @@
 """Checkpoints from elsewhere, in: opened without trust, recognised by their tensors, made ordinary runs.
 
-The only room that reads pickles, with a reader of its own: tensors and plain containers come out, nothing is executed.
+The only room that reads pickles. Its reader returns tensors and plain containers and executes nothing.
 """
 
 from unrolled.importers.checkpoint_to_run import Imported, import_checkpoint, temporary_run

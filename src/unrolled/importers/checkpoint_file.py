@@ -4,9 +4,9 @@
     NAME/data/0 ...   their numbers
     NAME/byteorder    `little` or `big`
 
-`torch.load` reads the same zip archive with a reader of its own, which finds records without regard to case, and runs
-the pickle on a machine of its own, which has had holes (CVE-2025-32434, CVE-2026-24747). Whatever is checked before
-could be something else than what it opens. So each layer is read once, here, by the code that checks it: `zip_records`,
+`torch.load` reads the same zip archive with its own reader, which ignores case in the names of records, and runs the
+pickle on its own machine, which has had vulnerabilities (CVE-2025-32434, CVE-2026-24747). A check made beforehand could
+see something else than what it opens. So each layer is read once, here, by the code that checks it: `zip_records`,
 `pickles`, `stored_tensors`. Tensors and plain containers come out, and nothing is executed.
 """
 
@@ -44,7 +44,7 @@ def read_checkpoint(path: Path) -> Any:
 def read_hashed_checkpoint(path: Path) -> tuple[Any, str]:
     """Return the same, and the file's SHA-256 as hexadecimal text.
 
-    The file is opened once: what is hashed is what was read, whatever its path names by then.
+    The file is opened once: the hash is that of the content that was read, even if the path leads elsewhere by then.
 
     Raises:
         UserError: as above.
@@ -115,7 +115,7 @@ def _check_format(start: bytes, path: Path) -> None:
         )
     if start.startswith(b"version https://git-lfs"):
         raise UserError(f"{path} is the pointer that Git LFS leaves in place of a file; fetch it: git lfs pull.")
-    raise UserError(f"{path} is no PyTorch checkpoint; expected is a file that torch.save wrote.")
+    raise UserError(f"{path} is not a PyTorch checkpoint; expected is a file that torch.save wrote.")
 
 
 def _read(file: BinaryIO, path: Path) -> Any:
@@ -130,7 +130,7 @@ def _inside(records: Mapping[str, Record], path: Path) -> dict[str, Record]:
     names = {name: name.partition("/") for name in records}
     inside = {rest: records[name] for name, (_, _, rest) in names.items()}
     if len({folder for folder, _, _ in names.values()}) != 1 or "" in inside or "data.pkl" not in inside:
-        raise UserError(f"{path} is an archive but no PyTorch checkpoint; expected is a file that torch.save wrote.")
+        raise UserError(f"{path} is an archive but not a PyTorch checkpoint; expected is a file that torch.save wrote.")
     return inside
 
 

@@ -1,7 +1,7 @@
 """A checkpoint from elsewhere becomes an ordinary run: found, opened, recognised, given a tokenizer, written.
 
 Nothing is written before all of it is known to be sound. What the user of the model must know (a vocabulary that does
-not fit, a placeholder) goes into the run's configuration, and so to all who use it.
+not fit, a placeholder) goes into the run's configuration, and thus to all users.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from unrolled.version import __version__
 
 NAMES_OF_VOCABULARIES = ("itos", "stoi", "vocab", "idx2word", "word2idx")
 WORDS_AT_MOST, TEMPERATURE = 40, 0.8  # what the word model's authors write with
-UNKNOWN_BELOW_NATS = 30.0  # e^-30: less than float32 can tell from nothing beside the other probabilities
+UNKNOWN_BELOW_NATS = 30.0  # e^-30: below the resolution of float32 next to the other probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +70,8 @@ def import_checkpoint(
     Args:
         checkpoint: a `.pt` file, or a folder with one.
         out: the run directory to make.
-        vocabulary: a file with its words; without it, what lies in or beside the checkpoint, else a placeholder.
-        force: replace a run that stands at `out`.
+        vocabulary: a file with its words; without it, the one in or next to the checkpoint, else a placeholder.
+        force: replace an existing run at `out`.
         command: the command line, for the model card.
 
     Raises:
@@ -108,7 +108,7 @@ def temporary_run(folder: Path) -> Iterator[RunFolder]:
 def _words(
     content: object, checkpoint: Path, vocabulary: str | Path | None, characters: bool
 ) -> tuple[Sequence[str] | None, str]:
-    """Return the vocabulary and what to call its source; nothing where there is none."""
+    """Return the vocabulary and what to call its source; None if there is no vocabulary."""
     if vocabulary is not None:
         return read_vocabulary(Path(vocabulary)), Path(vocabulary).name
     for name in NAMES_OF_VOCABULARIES:

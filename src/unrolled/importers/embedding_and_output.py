@@ -24,7 +24,10 @@ OUTPUTS = ("fc", "decoder", "out", "linear", "head", "proj", "classifier", "dens
 
 @dataclass(frozen=True)
 class Candidate:
-    """A matrix that could stand at an end: all its names (a tied model saves one matrix twice), and its bias."""
+    """A matrix that could be the embedding or the output layer.
+
+    It has all its names, since a tied model saves one matrix twice, and its bias.
+    """
 
     names: tuple[str, ...]
     matrix: Tensor
@@ -50,12 +53,12 @@ def find_embedding_and_output(
     """Return the embedding and the output layer.
 
     Args:
-        rest: the tensors that are no part of a layer.
+        rest: the tensors that are not part of a layer.
         input_size: numbers that the first layer reads, E.
         hidden_size: numbers that the last layer gives, H.
 
     Raises:
-        UserError: there is none, several would fit, or a tensor is left over.
+        UserError: none or several would fit, or a tensor is left over.
     """
     candidates = _candidates(rest, path)
     embedding, output = _chosen(candidates, input_size, hidden_size, path)
@@ -94,7 +97,7 @@ def _candidates(rest: Mapping[str, Tensor], path: Path) -> list[Candidate]:
 
 
 def _bias_of(names: Sequence[str], matrix: Tensor, rest: Mapping[str, Tensor], alone: bool) -> str | None:
-    """Return the bias that stands beside a weight of one of these names; for a matrix that is alone, the only one."""
+    """Return the bias named like one of these weights; if there is only one matrix, the only bias."""
     biases = [name for name, tensor in rest.items() if tensor.shape == matrix.shape[:1] and "bias" in name]
     beside = [name.removesuffix("weight") + "bias" for name in names if name.endswith("weight")]
     return next((name for name in biases if name in beside or (alone and len(biases) == 1)), None)
@@ -133,7 +136,7 @@ def _names_tell(pair: tuple[Candidate, Candidate]) -> bool:
 
 
 def _may_be_tied(candidate: Candidate, input_size: int, hidden_size: int) -> bool:
-    """A matrix stands at both ends if it fits both, and a bias or a second name speaks for the output layer."""
+    """A matrix may be both if it fits both, and a bias or a second name indicates the output layer."""
     fits = candidate.width == input_size == hidden_size
     return fits and (candidate.bias is not None or (len(candidate.names) > 1 and candidate.is_called(OUTPUTS)))
 

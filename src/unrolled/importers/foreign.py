@@ -45,7 +45,7 @@ class ForeignLayer:
 
 @dataclass(frozen=True)
 class EmbeddingAndOutput:
-    """What stands before and after the layers: embedding (V, E), weight (V, H) and bias (V,) of the output layer.
+    """The parts around the layers: embedding (V, E), weight (V, H) and bias (V,) of the output layer.
 
     `tied` says that the output layer's weight is the embedding.
     """

@@ -17,7 +17,7 @@ CHARACTERS = ("vocab_char_full.json", "vocab.json", "vocab.pkl")
 
 
 def holds_only_foreign_files(folder: Path) -> bool:
-    """Tell whether a folder is no run and holds something that may be a checkpoint from elsewhere."""
+    """Tell whether a folder is not a run and holds something that may be a checkpoint from elsewhere."""
     return folder.is_dir() and not (folder / "config.json").exists() and bool(_others(folder))
 
 
@@ -25,7 +25,7 @@ def checkpoint_in(folder: Path) -> Path:
     """Return the checkpoint that the search order prefers.
 
     Raises:
-        UserError: there is none, or several under names that nothing is known of.
+        UserError: there is no checkpoint, or there are several with unknown names.
     """
     for name in CHECKPOINTS:
         if (folder / name).exists():
@@ -43,7 +43,7 @@ def checkpoint_in(folder: Path) -> Path:
 
 
 def vocabulary_beside(checkpoint: Path, characters: bool) -> Path | None:
-    """Return the vocabulary that lies beside a checkpoint.
+    """Return the vocabulary next to a checkpoint.
 
     Args:
         characters: the checkpoint's layout is one that people use for characters.

@@ -1,8 +1,8 @@
 """From what a checkpoint holds to its named tensors, and from one tensor to ordinary float32 numbers.
 
-A state dict stands bare in the file or inside a dict, beside the epoch and the optimizer. A tensor can be of a kind
-that looks small and is large: a view that repeats one number a billion times, sparse, quantised. Those are refused
-before anything is copied.
+The file holds a bare state dict, or a dict with the state dict beside the epoch and the optimizer. Some tensors look
+small and are large: a view that repeats one number a billion times, sparse or quantized ones. Those are refused before
+anything is copied.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def as_float32(tensor: Tensor, name: str, path: Path) -> Tensor:
-    """Return a tensor as float32 numbers of its own.
+    """Return a copy of a tensor as float32.
 
     Raises:
-        UserError: it is no ordinary array of floating-point numbers, or one of them is not finite.
+        UserError: it is not an ordinary array of floating-point numbers, or one of them is not finite.
     """
     reason = _peculiarity(tensor)
     if reason is not None:

@@ -1,4 +1,4 @@
-"""The layers of `torch.nn.LSTM`, under whatever names a model gave them.
+"""The layers of `torch.nn.LSTM`, under any names.
 
     weight_ih_l{k} (4H, I)    weight_hh_l{k} (4H, H)    bias_ih_l{k}, bias_hh_l{k} (4H,)      gates i f g o in rows
 
@@ -31,7 +31,7 @@ KINDS = {3: "a GRU", 1: "a plain RNN"}
 
 
 class Place(NamedTuple):
-    """Where a layer stands: in the list `stem`, at `number`, as layer `layer` of the LSTM there."""
+    """The place of a layer: in the list `stem`, at `number`, as layer `layer` of the LSTM there."""
 
     stem: str
     number: int

@@ -41,7 +41,7 @@ def reconciled(words: Sequence[str] | None, size: int, source: str, characters: 
     """Fit a vocabulary to a model.
 
     Args:
-        words: the vocabulary, distinct texts; none if there is none.
+        words: the vocabulary, distinct texts; None if there is no vocabulary.
         size: rows of the model's embedding, V.
         source: what the vocabulary's file is called, for the warnings.
         characters: the model's layout is one that people use for characters.
@@ -100,12 +100,12 @@ def _is_name(word: str) -> bool:
 
 
 def _character_tokenizer(words: Sequence[str], warnings: tuple[str, ...]) -> Reconciled:
-    """Make every entry a character and `<unk>` the first one; where there is none, it is new."""
+    """Make every entry a character and `<unk>` the first one, adding it if it is missing."""
     names = [word for word in words if len(word) != 1 and word != UNKNOWN_TOKEN]
     stand_ins = {name: chr(FIRST_STAND_IN + index) for index, name in enumerate(names)}
     if names:
         shown = ", ".join(map(repr, names[:MOST_SHOWN])) + (" ..." if len(names) > MOST_SHOWN else "")
-        warnings = (*warnings, f"Entries that are no characters ({shown}) are written as characters for private use.")
+        warnings = (*warnings, f"Entries that are not characters ({shown}) are written as characters for private use.")
     unknown = words.index(UNKNOWN_TOKEN) if UNKNOWN_TOKEN in words else NEW_ROW
     rows = (unknown, *(index for index in range(len(words)) if index != unknown))
     singles = [stand_ins.get(words[row], words[row]) for row in rows[1:]]

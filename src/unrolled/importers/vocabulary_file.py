@@ -50,7 +50,7 @@ def words_of(content: Any, path: Path) -> list[str]:
     """Return the words of what a file held: a list, a numbering, or a dict with one of them under a known name.
 
     Raises:
-        UserError: it holds something else, duplicates, or entries that are no text.
+        UserError: it holds something else, duplicates, or entries that are not text.
     """
     words = listed_words(content)
     if words is None:
@@ -134,7 +134,7 @@ def _read_lines(data: bytes, path: Path) -> list[str]:
     try:
         lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise UserError(f"{path} is no UTF-8 text; expected is a word a line.") from None
+        raise UserError(f"{path} is not UTF-8 text; expected is one word per line.") from None
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 

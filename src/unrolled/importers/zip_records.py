@@ -134,7 +134,7 @@ def _find_large_directory(file: BinaryIO, end: int) -> _Directory | None:
 
 
 def _agree(directory: _Directory, large: _Directory | None) -> bool:
-    """Tell whether the two ends say the same; numbers that are too large for the classic one stand in the other."""
+    """Tell whether the two ends say the same; numbers that are too large for the classic one are in the other."""
     ones = _Directory(ONES_16, ONES_32, ONES_32)
     if large is None:
         return all(old != all_ones for old, all_ones in zip(directory, ones, strict=True))
@@ -241,9 +241,9 @@ def _record(file: BinaryIO, entry: _Entry, end: int) -> Record:
 
 
 def _check_sizes(header: Sequence[int], extra: bytes, entry: _Entry) -> None:
-    """Check the checksum and the sizes that stand before a record: zeros where they follow it."""
+    """Check the checksum and the sizes in front of a record: zeros if they follow it."""
     crc32, packed, unpacked = header
-    if entry.flags & DESCRIBED:  # in a large file, PyTorch tells there what it knows already: size and offset
+    if entry.flags & DESCRIBED:  # in a large file, PyTorch writes there what it already knows: size and offset
         large = dict(_extra_fields(extra)).get(ZIP64, b"")
         numbers = {value for (value,) in struct.iter_unpack("<Q", large[: len(large) // 8 * 8])}
         agrees = (crc32, packed, unpacked) == (0, 0, 0) and numbers <= {0, entry.size_bytes, entry.offset}

@@ -5,7 +5,7 @@ tokenizer.json      the vocabulary in the format of Hugging Face `tokenizers`; v
 model.safetensors   the weights that did best on the validation text
 metrics.jsonl       a line an evaluation         loss.png   the same as a picture
 README.md           the model card
-checkpoints/        last.safetensors: all that is needed to go on exactly
+checkpoints/        last.safetensors: all that is needed to resume exactly
 """
 
 from unrolled.runs.atomic import Unwritable, write_atomically

@@ -14,19 +14,19 @@ from unrolled.errors import UserError
 
 
 class Unwritable(UserError):
-    """A file could not be written. What the user can do next depends on what the file was for: callers add that."""
+    """A file could not be written. The advice depends on what the file was for, so callers add it."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `path` with `content`.
 
     Raises:
-        Unwritable: the disk is full, or the folder cannot be written; whatever stood at `path` is still there.
+        Unwritable: the disk is full, or the folder cannot be written; an existing file at `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # a new file: never through a link that somebody left there
+        with temporary.open("xb") as file:  # a new file: never through a link that someone left there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

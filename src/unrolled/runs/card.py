@@ -1,4 +1,4 @@
-"""The model card, `README.md` of a run: what it is, what it learnt from, how well, how it was made, how to use it."""
+"""The model card, `README.md` of a run: what the model is, its text, its results, how it was made, how to use it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ A language model over {config.settings.data.tokenizer}s: an LSTM written from it
 
 
 def _warnings(config: RunConfig) -> list[str]:
-    """Return the run's warnings; they may quote a vocabulary from elsewhere, so they are shown as mere text."""
+    """Return the run's warnings; they may quote a vocabulary from elsewhere, so they are shown as plain text."""
     lines = [f"- {html.escape(' '.join(text.split()), quote=False)}" for text in config.warnings]
     return ["## What to know first\n\n" + "\n".join(lines) + "\n"] if lines else []
 

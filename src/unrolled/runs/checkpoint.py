@@ -1,4 +1,4 @@
-"""All that a stopped training needs to go on exactly, in one file: tensors, and a small JSON in its metadata.
+"""All that a stopped run needs to resume exactly, in one file: tensors, and a small JSON in its metadata.
 
 One file, renamed into place when it is complete: there is never a checkpoint of which only half is new. No pickle: the
 optimizer's moments, the random generators' states and the hidden state are tensors, the counters are JSON.
@@ -48,11 +48,11 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path, largest_bytes: int = sys.maxsize) -> Checkpoint:
-    """Read a checkpoint into memory of its own.
+    """Read a checkpoint into memory; afterwards the file is not needed.
 
     Args:
         path: the file.
-        largest_bytes: what a checkpoint of this run can have at most; a larger one is refused before it is read.
+        largest_bytes: the largest size of a checkpoint of this run; a larger file is refused before it is read.
 
     Raises:
         UserError: it is missing, truncated or foreign.
@@ -70,7 +70,8 @@ def read_checkpoint(path: Path, largest_bytes: int = sys.maxsize) -> Checkpoint:
         raise UserError(f"The checkpoint is damaged: {error} Or start from the best weights: --init-from.") from None
     except (SafetensorsProblem, KeyError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged and training cannot go on from it; start from the run's best weights with --init-from."
+            f"{path} is damaged and training cannot continue from it; start from the run's best weights with "
+            "--init-from."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A run directory: where its files are, how one is begun, and how one is opened without trusting it.
+"""A run directory: where its files are, how one is created, and how one is opened without trusting it.
 
 Nothing in a run is executed. Sizes are checked before anything is allocated, and a hash ties the weights to the
 tokenizer.
@@ -132,7 +132,7 @@ class RunFolder:
         return self.path.resolve().name
 
     def make(self) -> None:
-        """Make the directory, where there is none.
+        """Make the directory if it does not exist.
 
         Raises:
             UserError: it cannot be made.
@@ -146,7 +146,7 @@ class RunFolder:
         """Write the files that do not change while training.
 
         Raises:
-            UserError: a run stands there already and `force` is not set, or something that is not a run.
+            UserError: a run exists there and `force` is not set, or the directory holds something else.
         """
         self.refuse_to_overwrite(force)
         try:
@@ -162,7 +162,7 @@ class RunFolder:
         return UserError(f"{self.path} cannot be written ({error.strerror}); choose another folder with --out.")
 
     def refuse_to_overwrite(self, force: bool) -> None:
-        """Raise a `UserError` where a run cannot be begun: one stands there and `force` is not set, or other files."""
+        """Raise a `UserError` if a run cannot be created: one exists and `force` is not set, or other files do."""
         if not self.path.exists():
             return
         if not self.path.is_dir():
@@ -173,7 +173,7 @@ class RunFolder:
             raise UserError(f"{self.path} is not empty and holds no run of unrolled; choose another folder with --out.")
         if not force:
             raise UserError(
-                f"{self.path} holds a run already; go on with it: --resume {self.path}, or replace it: --force, or "
+                f"{self.path} already holds a run; continue it: --resume {self.path}, or replace it: --force, or "
                 "choose another folder with --out."
             )
 
@@ -228,7 +228,7 @@ class RunFolder:
         return values
 
     def _holds_run(self) -> bool:
-        """Tell whether what stands here is ours: `config.json` is a common name."""
+        """Tell whether the directory is a run of ours: `config.json` is a common name."""
         try:
             return self.config.is_file() and self._config_values().get("kind") == KIND
         except UserError:
@@ -250,7 +250,7 @@ class RunFolder:
             )
 
     def _neighbours(self) -> str:
-        """Name the runs that do exist beside this path, or inside it."""
+        """Name the runs that exist next to this path or inside it."""
         found = []
         for folder in (self.path, self.path.parent):
             if folder.is_dir():

@@ -15,7 +15,7 @@ Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def first_format(config: dict[str, Any]) -> dict[str, Any]:
-    """Version 1, the first that was released; nothing stands before it."""
+    """Version 1, the first that was released; there is no earlier one."""
     return config
 
 

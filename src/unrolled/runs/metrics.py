@@ -38,7 +38,7 @@ MOST_BYTES = 128 * 2**20
 MOST_LINES = 200_000
 MOST_LINE_BYTES = 2**14  # a line of ours has about 300
 WHOLE_FILE = "metrics-whole.jsonl"
-_TOO_LONG = b"["  # stands for a line that was not held in memory; it is not JSON either
+_TOO_LONG = b"["  # placeholder for a line that was not held in memory; it is not valid JSON either
 _FLAGS = getattr(os, "O_NONBLOCK", 0)  # opening a pipe does not wait for a reader
 
 
@@ -93,7 +93,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def check_metrics(path: Path) -> Metrics:
-    """Read the sound lines, and take note of the others; a last line that was cut off by a crash is one of these.
+    """Read the valid lines and note the others, such as a last line that was cut off by a crash.
 
     Raises:
         UserError: the file is not a regular one, or it cannot be read; where there is none, there are no lines.
@@ -113,7 +113,7 @@ def keep_metrics_up_to(path: Path, step: int) -> list[str]:
     Damaged lines are dropped too. A file that is too large to be read whole stays as `metrics-whole.jsonl`.
 
     Returns:
-        Notes for the user about what is not as a training leaves it.
+        Notes for the user about lines and files that training would not have left.
 
     Raises:
         UserError: the file cannot be read or written.

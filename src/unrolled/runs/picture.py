@@ -22,7 +22,7 @@ def draw_loss(
     Args:
         path: the PNG file.
         metrics: the lines of `metrics.jsonl`.
-        title: stands above the curves.
+        title: shown above the curves.
         before_part: is called before each part of the work; what it raises ends the drawing, and no file is written.
     """
     look = before_part if before_part is not None else _nothing

@@ -25,7 +25,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from training in this directory, which must exist.
 
     Raises:
-        UserError: one trains there at the moment, or it is not a directory.
+        UserError: another process is training there, or it is not a directory.
     """
     if fcntl is None:
         yield
@@ -39,7 +39,7 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def _open_folder(folder: Path) -> int:
-    """Open a directory, and nothing else: opening a pipe would wait for its writer."""
+    """Open a directory and nothing else: opening a pipe would wait for its writer."""
     try:
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -52,6 +52,5 @@ def _lock(handle: int, folder: Path) -> None:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise UserError(
-                f"Another process is training {folder} at the moment; wait for it or stop it, or choose another folder "
-                "with --out."
+                f"Another process is training {folder}; wait for it or stop it, or choose another folder with --out."
             ) from None

@@ -125,7 +125,7 @@ class SafetensorsFile:
 
 @contextlib.contextmanager
 def open_safetensors(path: Path, largest_bytes: int = sys.maxsize) -> Iterator[SafetensorsFile]:
-    """Open a file and check its header; not a byte is allocated for tensors yet.
+    """Open a file and check its header; no memory is allocated for tensors yet.
 
     Raises:
         FileNotFoundError: there is none.
@@ -203,5 +203,5 @@ def _in_order(entries: dict[str, Entry], data_bytes: int) -> dict[str, Entry]:
             raise SafetensorsProblem("has tensors that overlap, or holes between them")
         position = entry.end
     if position != data_bytes:
-        raise SafetensorsProblem(f"holds {data_bytes:,} bytes of data where its header tells of {position:,}")
+        raise SafetensorsProblem(f"holds {data_bytes:,} bytes of data, but its header describes {position:,}")
     return in_order

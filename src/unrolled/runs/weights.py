@@ -1,6 +1,6 @@
 """Weights in a safetensors file, checked against the configuration before a byte of them is allocated.
 
-They are read into memory of their own, so a model that is in use does not depend on its file any longer.
+They are copied into memory, so a model in use does not depend on its file.
 
 The file's metadata ties them to their tokenizer and says at which step they did best.
 """
@@ -67,7 +67,7 @@ def read_weights(path: Path, shapes: dict[str, torch.Size], tokenizer_sha256: st
     except FileNotFoundError:
         raise UserError(f"{path} is missing; the run has no weights yet, or they were moved.") from None
     except SafetensorsProblem as problem:
-        raise UserError(f"{path} is damaged or is no safetensors file; restore it or train again.") from problem
+        raise UserError(f"{path} is damaged or is not a safetensors file; restore it or train again.") from problem
     _check_finite(stored.tensors, path)
     return stored
 
@@ -100,7 +100,7 @@ def _check_shapes(entries: dict[str, Entry], shapes: dict[str, torch.Size], path
 def _check_tokenizer(about: BestWeights, tokenizer_sha256: str, path: Path) -> None:
     if about.tokenizer_sha256 != tokenizer_sha256:
         raise UserError(
-            f"{path} was trained with another tokenizer than the one beside it; put back the run's own files."
+            f"{path} was trained with another tokenizer than the one in this run; put back the run's own files."
         )
 
 

@@ -1,7 +1,7 @@
 """Training: from a text to a run directory, and on from where a run stopped.
 
 `start` assembles a run, `fine_tuning` says what it takes from another one, `resuming` continues one, `trainer` is the
-loop, `events` is what it tells.
+loop, `events` are what it reports.
 """
 
 from unrolled.training.events import (

@@ -25,7 +25,7 @@ class Machine:
     precision: PrecisionChoice
 
     def noted(self) -> dict[str, str | int]:
-        """Return what a checkpoint tells of it: each rounds in its own way."""
+        """Return what a checkpoint records of it: each choice rounds differently."""
         return {
             "threads": torch.get_num_threads(),
             "kernel": self.kernel.kernel.name,
@@ -35,7 +35,7 @@ class Machine:
 
 
 def check_machine(settings: Settings) -> None:
-    """Tell of a missing GPU, kernel or precision before the text is read and a run begun."""
+    """Report a missing GPU, kernel or precision before the text is read and a run is made."""
     name = settings.training.kernel
     if name != "auto" and name not in available_kernels():
         raise UserError(f"The kernel {name} is not available here ({native_status()}); use --set training.kernel=auto.")
@@ -43,10 +43,10 @@ def check_machine(settings: Settings) -> None:
 
 
 def choose_machine(settings: Settings, checkpoint: Checkpoint | None) -> Machine:
-    """Choose; where the choice is left to us, a run that goes on keeps what it was begun with.
+    """Choose; where a setting is `auto`, a resumed run keeps what it began with.
 
     Raises:
-        UserError: the device or the precision that was asked for is not to be had.
+        UserError: the requested device or precision is not available.
     """
     device = choose_device(settings.training.device)
     before = {} if checkpoint is None else checkpoint.counters

@@ -1,4 +1,4 @@
-"""What happens while a model trains, as values: the command line shows them, the run stores some, tests read them."""
+"""What happens while a model trains, as values: the command line shows them, and the run stores some."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Started:
-    """Training begins, or goes on."""
+    """Training begins or continues."""
 
     step: int
     steps: int
@@ -44,7 +44,7 @@ class Stepped:
     loss_nats: float
     tokens_per_second: float
     seconds: float
-    progress_fraction: float  # of the steps or of the minutes, whichever is further on
+    progress_fraction: float  # of the steps or of the minutes, whichever is further along
     seconds_left: float
 
 
@@ -58,7 +58,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Previewed:
-    """A sample of what the model writes now."""
+    """A sample from the model as it is now."""
 
     step: int
     prompt: str
@@ -67,7 +67,7 @@ class Previewed:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """The loss was not a number or leapt up; training goes on from the last good state at a lower rate."""
+    """The loss was not a number or jumped; training continues from the last good state at a lower rate."""
 
     step: int
     to_step: int

@@ -1,7 +1,7 @@
 """Fine-tuning: a run that starts from the weights of another one, its base.
 
 The weights decide the architecture and the vocabulary. The regularization and how the text is split come from the base
-too, unless a preset is named; a setting that was given by itself goes over both.
+too, unless a preset is named; settings given individually override both.
 """
 
 from __future__ import annotations

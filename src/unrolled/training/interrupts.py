@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM while training: finish the step, save, then stop.
 
-A signal only leaves a note; the training loop, an evaluation and a plot look at it between two of their parts. What a
-second signal does is for the caller to decide: here it is a KeyboardInterrupt, as Python users expect, and the command
-line brings a way of its own (`unrolled.cli.stopping`).
+A signal only sets a flag; the training loop, an evaluation and a plot check it between two of their parts. The caller
+decides what a second signal does: here it raises KeyboardInterrupt, as Python users expect; the command line handles
+it differently (`unrolled.cli.stopping`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Set by a signal, looked at wherever training can stop.
+    """Set by a signal, checked wherever training can stop.
 
     Attributes:
         signal: the first signal that came, or None.
@@ -45,7 +45,7 @@ SignalHandling = Callable[[], AbstractContextManager[StopRequest]]
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request to stop. Outside the main thread there will be none."""
+    """Turn SIGINT and SIGTERM into a request to stop. Outside the main thread no signal is handled."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

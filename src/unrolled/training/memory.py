@@ -1,7 +1,7 @@
 """Keep freed memory for the next step instead of giving it back to the system.
 
 A training step allocates the same large buffers again and again; by default glibc returns each to the kernel, and the
-next step pays a page fault for every 4 KiB of it (about 15 % of a step at the stories' shape).
+next step pays a page fault for every 4 KiB of it (about 15 % of a step at the shape `stories`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LARGEST_KEPT_BYTES = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed buffers; return whether it was there to be told."""
+    """Tell glibc to keep freed buffers; return whether this C library is glibc."""
     if sys.platform != "linux":
         return False
     try:

@@ -70,7 +70,7 @@ def _halved_rate_factor(progress: Progress, reason: str) -> float:
     if factor < LOWEST_RATE_FACTOR:
         raise UserError(
             f"Training failed again at step {progress.step:,} ({reason}), although the learning rate was halved "
-            f"{-math.log2(progress.rate_factor):.0f} times; begin anew with a lower training.learning_rate or "
+            f"{-math.log2(progress.rate_factor):.0f} times; start again with a lower training.learning_rate or "
             "training.clip_norm, or with a higher training.spike_factor where the text itself changes abruptly."
         )
     return factor

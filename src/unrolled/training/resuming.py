@@ -1,7 +1,7 @@
-"""Go on with a run exactly where it stopped: its text, its settings, its state, as they were.
+"""Resume a run exactly where it stopped: the same text, settings and state.
 
 The text is found in the cache by the key in the checkpoint, or encoded again from its sources; a text that has changed
-is refused, since nothing trained on it would be a continuation.
+is refused, because training on it would not be a continuation.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def resume(
     listener: Listener = ignore,
     signals: SignalHandling = stop_on_signals,
 ) -> Finished:
-    """Go on with a run exactly where it stopped.
+    """Resume a run exactly where it stopped.
 
     Args:
         run: the run directory.
         steps: a new number of steps in all.
-        minutes: a budget of so many minutes from now; where all steps are done, only the minutes count.
-        device: another device than the run began on; files never depend on one.
-        listener: is told of everything that happens.
-        signals: the context, from the first file that is written to the last, in which a stop can be requested.
+        minutes: a budget in minutes from now; if all steps are done, only the minutes count.
+        device: another device than the run began on; files do not depend on the device.
+        listener: receives an event for everything that happens.
+        signals: the context in which a stop can be requested, from the first file that is written to the last.
 
     Raises:
-        UserError: the run cannot be gone on with; the sentence says what can be done instead.
+        UserError: the run cannot be resumed; the sentence says what can be done instead.
     """
     folder = RunFolder(run)
     config = folder.read_config()
@@ -73,7 +73,7 @@ def resume(
 
 
 def _largest_checkpoint_bytes(config: RunConfig) -> int:
-    """Return what a checkpoint can have at most: weights, two moments of each, a hidden state, counters."""
+    """Return the largest size of a checkpoint: weights, two moments of each, a hidden state, counters."""
     model = config.settings.model
     weights = sum(shape.numel() for shape in LanguageModel.shapes(model, config.vocabulary_size).values())
     state = 2 * model.layers * config.settings.training.batch_size * model.hidden_size
@@ -81,7 +81,7 @@ def _largest_checkpoint_bytes(config: RunConfig) -> int:
 
 
 def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what a checkpoint knows of its text, once its counters are known to be sound."""
+    """Return what a checkpoint records about its text, after checking that its counters are valid."""
     about = {name: checkpoint.counters.get(name) for name in ("sources", "valid_sources", "cache_key")}
     lists = [about["sources"], about["valid_sources"]]
     sound = isinstance(about["cache_key"], str) and all(isinstance(texts, list) for texts in lists)
@@ -97,7 +97,7 @@ def _where_the_text_is(folder: RunFolder, checkpoint: Checkpoint) -> dict[str, A
 
 
 def _refuse_another_regularization(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint) -> None:
-    """Refuse a configuration that was edited by hand: what follows would not be the run that was begun.
+    """Refuse a configuration that was edited by hand: what followed would not be a continuation of the run.
 
     Checkpoints of the first format do not say how the run was regularized.
     """
@@ -117,7 +117,7 @@ def _refuse_another_regularization(folder: RunFolder, config: RunConfig, checkpo
 def _with_more(
     config: RunConfig, checkpoint: Checkpoint, steps: int | None, minutes: float | None
 ) -> tuple[RunConfig, Checkpoint]:
-    """Give a run more steps or minutes, and lift the limit that ended it: who asks for more wants to get it."""
+    """Give a run more steps or minutes, and lift the limit that ended it, which would make them useless."""
     at, settings = Progress.from_checkpoint(checkpoint), config.settings
     asked = {"training.steps": steps, "training.minutes": minutes}
     make_settings(overrides={name: value for name, value in asked.items() if value is not None})

@@ -1,4 +1,4 @@
-"""Begin a run: everything that stands between a command and the training loop; `resuming` goes on with one."""
+"""Begin a run: everything between a command and the training loop; `resuming` continues one."""
 
 from __future__ import annotations
 
@@ -51,29 +51,29 @@ def train(
     stdin: BinaryIO | None = None,
     signals: SignalHandling = stop_on_signals,
 ) -> Finished:
-    """Train a language model of a text.
+    """Train a language model on a text.
 
     Args:
         sources: files, directories, `file.csv:column`, `file.jsonl:field`, `-` for standard input, or
             `builtin:stories`.
         out: the run directory to make.
-        preset: named settings; `stories-fast` when none is given.
+        preset: named settings; `stories-fast` by default.
         settings: dotted settings over the preset, e.g. `{"model.hidden_size": 512}`; earlier names are accepted, with a
             note.
         valid: validation text; without it the end of the text validates.
         init_from: a run whose weights, vocabulary and architecture this one starts from; its regularization too, where
             no preset is named.
-        force: replace a run that stands at `out`.
-        listener: is told of everything that happens (`unrolled.training.events`).
+        force: replace an existing run at `out`.
+        listener: receives an event for everything that happens (`unrolled.training.events`).
         command: the command line, for the model card.
         stdin: what `-` reads.
-        signals: the context, from the first file of the run to the last, in which a stop can be requested.
+        signals: the context in which a stop can be requested, from the first file of the run to the last.
 
     Returns:
         How it ended, with the figures of the best weights.
 
     Raises:
-        UserError: anything that the user can put right.
+        UserError: anything that the user can fix.
     """
     base = None if init_from is None else open_base(RunFolder(init_from))
     chosen = make_settings(preset or DEFAULT_PRESET, settings)
@@ -149,7 +149,7 @@ def run_job(
         Job(model, corpus, batcher, settings.training, settings.sampling, folder, about), listener, checkpoint, stop
     )
     if checkpoint is not None:
-        checkpoint.tensors.clear()  # copied by now; they need not stay in memory for the whole training
+        checkpoint.tensors.clear()  # copied by now; not kept in memory during training
     listener(
         Started(
             step=trainer.progress.step,
@@ -171,7 +171,7 @@ def run_job(
         )
     )
     if reason := trainer.end_reason():
-        listener(Note(f"There is nothing left to do: {reason}. Go on with more --steps, or --minutes."))
+        listener(Note(f"There is nothing left to do: {reason}. Continue with more --steps or --minutes."))
     finished = trainer.train()
     finished = _with_picture(folder, finished, stop)
     write_card(folder.card, folder.name, config, model.parameter_count(), finished.best)
@@ -180,9 +180,9 @@ def run_job(
 
 
 def _with_picture(folder: RunFolder, finished: Finished, stop: StopRequest) -> Finished:
-    """Draw the losses, if there are any; return how the run ended, which is another way if the picture was left out.
+    """Draw the losses, if there are any; return how the run ended: as interrupted if the picture was left out.
 
-    Whoever pressed Ctrl-C while training still gets the picture (and can press again); SIGTERM has no time for it.
+    After Ctrl-C during training the picture is still drawn (a second Ctrl-C ends the command); after SIGTERM it is not.
     """
     metrics = read_metrics(folder.metrics)
     if not metrics or (finished.interrupted and stop.signal == signal.SIGTERM):
@@ -207,7 +207,7 @@ def _batcher(corpus: Corpus, settings: Settings) -> tuple[RandomWindows | Stream
 
 
 def _in_steps(chosen: Settings, corpus: Corpus, steps_asked: bool) -> Settings:
-    """Turn passes over the text into steps; steps that were asked for win over the passes of a preset."""
+    """Turn passes over the text into steps; steps given by the user take precedence over the passes of a preset."""
     training = chosen.training
     per_epoch = _batcher(corpus, chosen)[0].batches_per_epoch
     changes: dict[str, Any] = {}
@@ -219,12 +219,12 @@ def _in_steps(chosen: Settings, corpus: Corpus, steps_asked: bool) -> Settings:
 
 
 def _warn_of_other_threads(checkpoint: Checkpoint | None, listener: Listener) -> None:
-    """Sums are split among the threads, so another number of them rounds differently."""
+    """Sums are split among threads, so another number of threads rounds differently."""
     before = None if checkpoint is None else checkpoint.counters.get("threads")
     if before is not None and before != torch.get_num_threads():
         listener(
             Note(
-                f"This run was trained with {before} threads and goes on with {torch.get_num_threads()}: the numbers "
+                f"This run was trained with {before} threads and continues with {torch.get_num_threads()}: the numbers "
                 f"will differ in their last digits; for the same bits set training.threads={before} at the start."
             )
         )

@@ -1,4 +1,4 @@
-"""What to do after a file of a run could not be written: it depends on whether a checkpoint was."""
+"""Advice after a file of a run could not be written; it depends on whether a checkpoint has been written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unrolled.runs import RunFolder, Unwritable
 
 @contextmanager
 def advice_if_unwritable(folder: RunFolder) -> Iterator[None]:
-    """Add to an `Unwritable` how training continues, or that it has to be started again.
+    """Add to an `Unwritable` how to resume training, or that it has to be started again.
 
     Raises:
         UserError: a file could not be written.
