@@ -140,9 +140,9 @@ def test_fine_tuning_keeps_the_kind_of_tokens_and_the_way_of_splitting(cli, dial
 def test_python_scores_records_as_the_commands_do(dialogue):
     for kind, tokens in (("word", 3), ("bpe", None), ("character", 8)):
         score = load(dialogue / kind).score("we go!!\n")
-        assert tokens in (None, len(score.pieces))
-        assert score.pieces[-1] == "\n"
-        assert "".join(score.pieces) in ("we go!!\n", "we go\n")
+        assert tokens in (None, len(score.token_strings))
+        assert score.token_strings[-1] == "\n"
+        assert "".join(score.token_strings) in ("we go!!\n", "we go\n")
 
 
 @pytest.mark.parametrize(
