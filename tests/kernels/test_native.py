@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from unrolled.kernels import Dense, Embedded, Projected, ReferenceKernel, TableLookup, softmax
+from unrolled.kernels import DenseInput, PreActivations, PreActivationTable, ReferenceKernel, TokenInput, softmax
 from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.native import gradients as gradients_of_native
 from unrolled.kernels.native import softmax as native_softmax
@@ -44,8 +44,8 @@ def problem(T, B, H, V, table):
     weights = (draw(T, B, H), draw(B, H), draw(B, H))
     if table:
         ids = torch.randint(V, (T, B), generator=g)
-        return (lambda source: TableLookup(source, ids), draw(V, 4 * H)), w, draw(B, H), draw(B, H), weights
-    return (Projected, draw(T, B, 4 * H)), w, draw(B, H), draw(B, H), weights
+        return (lambda source: PreActivationTable(source, ids), draw(V, 4 * H)), w, draw(B, H), draw(B, H), weights
+    return (PreActivations, draw(T, B, 4 * H)), w, draw(B, H), draw(B, H), weights
 
 
 def test_it_was_built_where_there_is_a_compiler():
@@ -149,7 +149,7 @@ def test_a_bfloat16_step_keeps_half_as_much_for_the_backward_pass():
         ids, zeros, sizes = torch.zeros(50, 4, dtype=torch.int64), torch.zeros(4, 32), {}
         note = lambda t, sizes=sizes: sizes.update({t.data_ptr(): 0 if t.is_leaf else t.nbytes}) or t  # noqa: E731
         with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-            NativeKernel(precision).run(TableLookup(table, ids), w, zeros, zeros)
+            NativeKernel(precision).run(PreActivationTable(table, ids), w, zeros, zeros)
         kept[precision] = sum(sizes.values()) / (50 * 4)
     numbers = 6 * 32  # four gates, cell and hidden state of a unit
     assert kept["float32"] <= 4 * numbers + 4 * 2 * 32 / 50 + 8
@@ -168,7 +168,7 @@ def test_an_input_and_its_weights_get_their_gradients(every_variant, is_embedded
 
     def results(kernel, dtype):
         x, w_ih, bias, w_hh, h0, c0 = own = [leaf.to(dtype).requires_grad_() for leaf in leaves]
-        h, _, _ = kernel.run(Embedded(x, ids, w_ih, bias) if is_embedded else Dense(x, w_ih, bias), w_hh, h0, c0)
+        h, _, _ = kernel.run(TokenInput(x, ids, w_ih, bias) if is_embedded else DenseInput(x, w_ih, bias), w_hh, h0, c0)
         return [h, *torch.autograd.grad((h * weights.to(dtype)).sum(), own)]
 
     expected = results(ReferenceKernel(), torch.float64)
@@ -259,7 +259,9 @@ def test_rows_do_not_depend_on_threads_or_on_the_other_rows(threads, monkeypatch
 def test_an_id_outside_the_table_is_refused_before_memory_is_read(wrong):
     ids = torch.tensor([[0], [wrong]])
     with pytest.raises(IndexError, match="outside the table of 3 rows"):
-        NativeKernel().run(TableLookup(torch.zeros(3, 8), ids), torch.zeros(2, 8), torch.zeros(1, 2), torch.zeros(1, 2))
+        NativeKernel().run(
+            PreActivationTable(torch.zeros(3, 8), ids), torch.zeros(2, 8), torch.zeros(1, 2), torch.zeros(1, 2)
+        )
 
 
 def test_extreme_and_missing_numbers_behave_as_in_the_equations():
@@ -268,7 +270,7 @@ def test_extreme_and_missing_numbers_behave_as_in_the_equations():
     H = len(values)
     state = torch.zeros(1, H)
     for either in (ReferenceKernel(), NativeKernel()):
-        h, _, c = either.run(Projected(pre), torch.zeros(H, 4 * H), state, state)
+        h, _, c = either.run(PreActivations(pre), torch.zeros(H, 4 * H), state, state)
         assert torch.isfinite(h[..., :-1]).all()
         assert torch.isnan(h[..., -1]).all()
         if either.name == "reference":
@@ -278,9 +280,9 @@ def test_extreme_and_missing_numbers_behave_as_in_the_equations():
 
 def test_other_precisions_go_another_way_and_stay_exact():
     make, w, h0, c0, _ = problem(3, 2, 5, 4, False)
-    h, _, _ = NativeKernel().run(Projected(make[1]), w, h0, c0)
+    h, _, _ = NativeKernel().run(PreActivations(make[1]), w, h0, c0)
     assert h.dtype == torch.float64
-    torch.testing.assert_close(h, ReferenceKernel().run(Projected(make[1]), w, h0, c0)[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(h, ReferenceKernel().run(PreActivations(make[1]), w, h0, c0)[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +296,7 @@ def test_other_precisions_go_another_way_and_stay_exact():
 )
 def test_shapes_that_do_not_belong_together_are_refused_before_memory_is_read(h0, c0, w):
     with pytest.raises(ValueError, match=", not "):
-        NativeKernel().run(Projected(torch.zeros(4, 3, 8)), w, h0, c0)
+        NativeKernel().run(PreActivations(torch.zeros(4, 3, 8)), w, h0, c0)
 
 
 @pytest.mark.parametrize(("T", "B", "H"), [(2**40, 2**18, 2), (1, 1, 2**30), (2**31, 2**28, 1), (2**60, 1, 1)])
@@ -303,12 +305,12 @@ def test_sizes_that_overflow_are_a_clear_error_before_anything_is_multiplied_in_
     shapes = (T, B, 4 * H), (H, 4 * H), (B, H), (B, H)
     source, w, h0, c0 = (zero.expand(shape) for shape in shapes)
     with pytest.raises(ValueError, match="more bytes than there are addresses"):
-        NativeKernel().run(Projected(source), w, h0, c0)
+        NativeKernel().run(PreActivations(source), w, h0, c0)
 
 
 def test_no_rows_give_empty_results():
     h, h_last, c_last = NativeKernel().run(
-        Projected(torch.zeros(4, 0, 8)), torch.zeros(2, 8), torch.zeros(0, 2), torch.zeros(0, 2)
+        PreActivations(torch.zeros(4, 0, 8)), torch.zeros(2, 8), torch.zeros(0, 2), torch.zeros(0, 2)
     )
     assert (h.shape, h_last.shape, c_last.shape) == ((4, 0, 2), (0, 2), (0, 2))
 
@@ -316,7 +318,7 @@ def test_no_rows_give_empty_results():
 def test_a_state_of_another_precision_is_not_read_as_float32():
     pre, w, h0 = torch.randn(2, 3, 8), torch.randn(2, 8), torch.randn(3, 2, dtype=torch.float64)
     with pytest.raises(RuntimeError):
-        NativeKernel().run(Projected(pre), w, h0, torch.zeros(3, 2))
+        NativeKernel().run(PreActivations(pre), w, h0, torch.zeros(3, 2))
 
 
 def test_strided_tensors_give_what_contiguous_ones_do():
@@ -344,10 +346,10 @@ def test_strided_and_expanded_tensors_equal_contiguous_ones_bit_for_bit(kind, pr
     def results(form, of_h, ids):
         source, w_ih, bias, w_hh, h0, c0 = leaves = [form(leaf).requires_grad_() for leaf in plain]
         given = {
-            "projected": Projected(source),
-            "table": TableLookup(source, ids),
-            "dense": Dense(source, w_ih, bias[1]),
-            "embedded": Embedded(source, ids, w_ih, bias[1]),
+            "projected": PreActivations(source),
+            "table": PreActivationTable(source, ids),
+            "dense": DenseInput(source, w_ih, bias[1]),
+            "embedded": TokenInput(source, ids, w_ih, bias[1]),
         }
         h, _, c_last = NativeKernel(precision).run(given[kind], w_hh, h0, c0.expand(B, H))
         return h, c_last, *torch.autograd.grad((h * of_h).sum() + c_last.sum(), leaves, allow_unused=True)
@@ -364,7 +366,7 @@ def test_strided_and_expanded_tensors_equal_contiguous_ones_bit_for_bit(kind, pr
 def test_an_expanded_gradient_equals_a_full_one():
     make, w, h0, c0, _ = problem(5, 3, 19, 4, False)
     leaves = [tensor.float().requires_grad_() for tensor in (make[1], w, h0, c0)]
-    h, _, _ = NativeKernel().run(Projected(leaves[0]), *leaves[1:])
+    h, _, _ = NativeKernel().run(PreActivations(leaves[0]), *leaves[1:])
     full = torch.autograd.grad(h, leaves, torch.ones(5, 3, 19), retain_graph=True)
     for one, other in zip(torch.autograd.grad(h.sum(), leaves), full, strict=True):  # of a sum: strides of 0
         assert torch.equal(one, other)
@@ -376,7 +378,7 @@ def test_nothing_that_the_caller_owns_is_written_to(precision):
         owned = [torch.randn(shape) for shape in ((4, B, 4 * H), (H, 4 * H), (B, H), (B, H), (4, B, H), (B, H))]
         before = [tensor.clone() for tensor in owned]
         *leaves, of_h, of_c = owned
-        h, _, c = NativeKernel(precision).run(Projected(leaves[0].requires_grad_()), *leaves[1:])
+        h, _, c = NativeKernel(precision).run(PreActivations(leaves[0].requires_grad_()), *leaves[1:])
         torch.autograd.backward((h, c), (of_h, of_c))
         assert all(torch.equal(tensor, numbers) for tensor, numbers in zip(owned, before, strict=True))
 
@@ -406,7 +408,7 @@ def test_what_memory_held_before_does_not_reach_a_result(precision, monkeypatch)
     make, w, h0, c0, weights = problem(5, 4, 19, 3, True)
     results = gradients(NativeKernel(precision), torch.float32, make, w, h0, c0, weights)
     x, w_ih = torch.randn(5, 4, 7, requires_grad=True), torch.randn(7, 76, requires_grad=True)
-    h, _, _ = NativeKernel(precision).run(Dense(x, w_ih, torch.zeros(76)), w.float(), h0.float(), c0.float())
+    h, _, _ = NativeKernel(precision).run(DenseInput(x, w_ih, torch.zeros(76)), w.float(), h0.float(), c0.float())
     output, bias = torch.randn(11, 19, requires_grad=True), torch.zeros(11, requires_grad=True)
     targets = torch.arange(20) % 11
     targets[3] = softmax.IGNORED
@@ -420,7 +422,7 @@ def test_the_backward_pass_of_a_dense_input_in_blocks_of_steps_equals_that_in_on
     results = []
     for numbers in (1, 5 * 96 * 3, 2**30):  # one step, three steps, all
         monkeypatch.setattr(gradients_of_native, "BLOCK_NUMBERS", numbers)
-        h, _, _ = NativeKernel().run(Dense(*leaves[:3]), *leaves[3:])
+        h, _, _ = NativeKernel().run(DenseInput(*leaves[:3]), *leaves[3:])
         results.append(torch.autograd.grad(h.square().sum(), leaves))
     for others in results[1:]:
         for one, other in zip(results[0], others, strict=True):
@@ -455,16 +457,16 @@ def test_the_nats_are_summed_in_the_order_of_the_parts(monkeypatch):
 @pytest.mark.parametrize(
     "inputs",
     [
-        Projected(torch.zeros(3, 8)),  # read as steps and rows, these would be 24 times 8 numbers
-        Projected(torch.zeros(4, 3, 0, 8)),
-        TableLookup(torch.zeros(8), torch.full((4, 3), 7)),
-        TableLookup(torch.zeros(5, 8), torch.zeros(4, 3, 0, dtype=torch.int64)),
-        Dense(torch.zeros(4, 3), torch.zeros(3, 8), torch.zeros(8)),
-        Dense(torch.zeros(4, 3, 5), torch.zeros(6, 8), torch.zeros(8)),
-        Dense(torch.zeros(4, 3, 5), torch.zeros(5, 8), torch.zeros(7)),
-        Embedded(torch.zeros(5), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
-        Embedded(torch.zeros(9, 4), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
-        Embedded(torch.zeros(9, 5), torch.zeros(4, 3, 0, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
+        PreActivations(torch.zeros(3, 8)),  # read as steps and rows, these would be 24 times 8 numbers
+        PreActivations(torch.zeros(4, 3, 0, 8)),
+        PreActivationTable(torch.zeros(8), torch.full((4, 3), 7)),
+        PreActivationTable(torch.zeros(5, 8), torch.zeros(4, 3, 0, dtype=torch.int64)),
+        DenseInput(torch.zeros(4, 3), torch.zeros(3, 8), torch.zeros(8)),
+        DenseInput(torch.zeros(4, 3, 5), torch.zeros(6, 8), torch.zeros(8)),
+        DenseInput(torch.zeros(4, 3, 5), torch.zeros(5, 8), torch.zeros(7)),
+        TokenInput(torch.zeros(5), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
+        TokenInput(torch.zeros(9, 4), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
+        TokenInput(torch.zeros(9, 5), torch.zeros(4, 3, 0, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
     ],
     ids=[
         *("projected-2", "projected-4", "table-1", "ids-3", "dense-2", "dense-w", "dense-bias"),
@@ -472,7 +474,7 @@ def test_the_nats_are_summed_in_the_order_of_the_parts(monkeypatch):
     ],
 )
 def test_inputs_that_do_not_fit_are_refused_before_memory_is_read(inputs):
-    B = 8 if isinstance(inputs, Projected) and inputs.values.ndim == 2 else 3
+    B = 8 if isinstance(inputs, PreActivations) and inputs.values.ndim == 2 else 3
     with pytest.raises(ValueError, match=", not "):
         NativeKernel().run(inputs, torch.zeros(2, 8), torch.zeros(B, 2), torch.zeros(B, 2))
 
@@ -488,8 +490,8 @@ def test_an_output_layer_that_overflows_is_a_clear_error_before_anything_is_mult
 def test_a_dense_input_of_nothing_has_gradients_of_nothing(B, inputs):
     shapes = (4, B, inputs), (inputs, 8), (8,), (2, 8), (B, 2), (B, 2)
     x, w_ih, bias, w_hh, h0, c0 = leaves = [torch.ones(shape).requires_grad_() for shape in shapes]
-    h, _, _ = NativeKernel().run(Dense(x, w_ih, bias), w_hh, h0, c0)
-    expected = torch.autograd.grad(ReferenceKernel().run(Dense(x, w_ih, bias), w_hh, h0, c0)[0].sum(), leaves)
+    h, _, _ = NativeKernel().run(DenseInput(x, w_ih, bias), w_hh, h0, c0)
+    expected = torch.autograd.grad(ReferenceKernel().run(DenseInput(x, w_ih, bias), w_hh, h0, c0)[0].sum(), leaves)
     torch.testing.assert_close(torch.autograd.grad(h.sum(), leaves), expected, rtol=1e-5, atol=1e-5)
 
 

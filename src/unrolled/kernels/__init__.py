@@ -4,7 +4,16 @@
 pass by hand, `select` chooses one and can say why, `stored_choice` keeps what was measured to be the fastest here.
 """
 
-from unrolled.kernels.contract import GATES, Dense, Embedded, Kernel, KernelInput, Projected, TableLookup, split_gates
+from unrolled.kernels.contract import (
+    GATES,
+    DenseInput,
+    Kernel,
+    KernelInput,
+    PreActivations,
+    PreActivationTable,
+    TokenInput,
+    split_gates,
+)
 from unrolled.kernels.fused import FusedKernel
 from unrolled.kernels.precision import PrecisionChoice, choose_precision
 from unrolled.kernels.reference import ReferenceKernel, lstm_step
@@ -19,16 +28,16 @@ from unrolled.kernels.stored_choice import read_choice, store_choice
 
 __all__ = [
     "GATES",
-    "Dense",
-    "Embedded",
+    "DenseInput",
     "FusedKernel",
     "Kernel",
     "KernelChoice",
     "KernelInput",
+    "PreActivationTable",
+    "PreActivations",
     "PrecisionChoice",
-    "Projected",
     "ReferenceKernel",
-    "TableLookup",
+    "TokenInput",
     "available_kernels",
     "choose_precision",
     "explain_kernels",

@@ -22,7 +22,7 @@ GATES = ("input", "forget", "candidate", "output")
 
 
 @dataclass(frozen=True)
-class Projected:
+class PreActivations:
     """The input's pre-activations, x W_ih + b, for every step and row."""
 
     values: Tensor  # (T, B, 4H)
@@ -32,13 +32,13 @@ class Projected:
         """Number of time steps T."""
         return self.values.shape[0]
 
-    def at(self, t: int) -> Tensor:
+    def step(self, t: int) -> Tensor:
         """Return the pre-activations of step t, (B, 4H)."""
         return self.values[t]
 
 
 @dataclass(frozen=True)
-class TableLookup:
+class PreActivationTable:
     """Pre-activations of a first layer over few distinct tokens: each looks up its row of the table.
 
     The table is embedding W_ih + b, so the tensor of (T, B, 4H) is never built.
@@ -52,30 +52,31 @@ class TableLookup:
         """Number of time steps T."""
         return self.ids.shape[0]
 
-    def at(self, t: int) -> Tensor:
+    def step(self, t: int) -> Tensor:
         """Return the pre-activations of step t, (B, 4H)."""
         return self.table[self.ids[t]]
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseInput:
     """A layer's input and its weights: the kernel hoists the product x W_ih + b out of the loop over time."""
 
     x: Tensor  # (T, B, I)
     w_ih: Tensor  # (I, 4H)
     bias: Tensor  # (4H,)
 
-    def projected(self) -> Projected:
+    def pre_activations(self) -> PreActivations:
         """Return the pre-activations of all steps, from one product."""
         T, B, _ = self.x.shape
-        return Projected(torch.addmm(self.bias, self.x.flatten(0, 1), self.w_ih).view(T, B, self.w_ih.shape[1]))
+        return PreActivations(torch.addmm(self.bias, self.x.flatten(0, 1), self.w_ih).view(T, B, self.w_ih.shape[1]))
 
 
 @dataclass(frozen=True)
-class Embedded:
+class TokenInput:
     """Tokens, what they embed as, and a first layer's weights, where the tokens of a batch repeat themselves.
 
-    The kernel makes a `TableLookup` of it: one product for each row of the embedding, not for each token of the batch.
+    A kernel turns it into a `PreActivationTable`: one product for each row of the embedding, not for each token of the
+    batch.
     """
 
     embedding: Tensor  # (V, I), of the vocabulary or of what occurs of it
@@ -83,19 +84,19 @@ class Embedded:
     w_ih: Tensor  # (I, 4H)
     bias: Tensor  # (4H,)
 
-    def tabulated(self) -> TableLookup:
+    def pre_activation_table(self) -> PreActivationTable:
         """Return the table of pre-activations, and the tokens that look them up."""
-        return TableLookup(torch.addmm(self.bias, self.embedding, self.w_ih), self.ids)
+        return PreActivationTable(torch.addmm(self.bias, self.embedding, self.w_ih), self.ids)
 
 
-KernelInput = Projected | TableLookup | Dense | Embedded
+KernelInput = PreActivations | PreActivationTable | DenseInput | TokenInput
 
 
-def hoisted(inputs: KernelInput) -> Projected | TableLookup:
+def precompute_inputs(inputs: KernelInput) -> PreActivations | PreActivationTable:
     """Return pre-activations in the place of an input and its weights: their product, made once for all steps."""
-    if isinstance(inputs, Dense):
-        return inputs.projected()
-    return inputs.tabulated() if isinstance(inputs, Embedded) else inputs
+    if isinstance(inputs, DenseInput):
+        return inputs.pre_activations()
+    return inputs.pre_activation_table() if isinstance(inputs, TokenInput) else inputs
 
 
 class Kernel(Protocol):

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import KernelInput, TableLookup, hoisted
+from unrolled.kernels.contract import KernelInput, PreActivationTable, precompute_inputs
 from unrolled.kernels.softmax import summed_cross_entropy
 from unrolled.native.threads import parts_of, run_parts, torchs_openmp
 
@@ -47,8 +47,8 @@ class FusedKernel:
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
-        inputs = hoisted(inputs)
-        if isinstance(inputs, TableLookup):
+        inputs = precompute_inputs(inputs)
+        if isinstance(inputs, PreActivationTable):
             h, c_last = _Recurrence.apply(inputs.table, inputs.ids, w_hh, h0, c0)
         else:
             h, c_last = _Recurrence.apply(inputs.values, None, w_hh, h0, c0)

@@ -10,7 +10,7 @@ Hochreiter and Schmidhuber 1997 (https://doi.org/10.1162/neco.1997.9.8.1735), fo
 import torch
 from torch import Tensor
 
-from unrolled.kernels.contract import KernelInput, hoisted, split_gates
+from unrolled.kernels.contract import KernelInput, precompute_inputs, split_gates
 from unrolled.kernels.softmax import summed_cross_entropy
 
 
@@ -43,11 +43,11 @@ class ReferenceKernel:
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
-        inputs = hoisted(inputs)
+        inputs = precompute_inputs(inputs)
         h, c = h0, c0
         outputs = []
         for t in range(inputs.steps):
-            h, c = lstm_step(inputs.at(t), w_hh, h, c)
+            h, c = lstm_step(inputs.step(t), w_hh, h, c)
             outputs.append(h)
         return torch.stack(outputs), h, c
 

@@ -45,8 +45,8 @@ class TokenEmbedding(nn.Module):
         one a token is the same everywhere: then there is a table with one product for each row.
         """
         if dropout.is_active(generator):
-            return layer.project(dropout.apply(functional.embedding(ids, self.weight), generator))
-        return layer.tabulate(*self._rows(ids))
+            return layer.dense_input(dropout.apply(functional.embedding(ids, self.weight), generator))
+        return layer.token_input(*self._rows(ids))
 
     def _rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return rows of the embedding, (at most V, E), and where each token (T, B) stands among them.

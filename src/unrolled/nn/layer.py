@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unrolled.kernels import Dense, Embedded, Kernel, KernelInput
+from unrolled.kernels import DenseInput, Kernel, KernelInput, TokenInput
 from unrolled.kernels.contract import split_gates
 from unrolled.nn.dropout import NO_DROPOUT, Dropout
 
@@ -46,13 +46,13 @@ class LSTMLayer(nn.Module):
         with torch.no_grad():
             self.bias[hidden_size : 2 * hidden_size] = FORGET_BIAS
 
-    def project(self, x: Tensor) -> Dense:
+    def dense_input(self, x: Tensor) -> DenseInput:
         """Return the pre-activations of a dense input x (T, B, I), as the product that they are."""
-        return Dense(x, self.w_ih, self.bias)
+        return DenseInput(x, self.w_ih, self.bias)
 
-    def tabulate(self, embedding: Tensor, ids: Tensor) -> Embedded:
+    def token_input(self, embedding: Tensor, ids: Tensor) -> TokenInput:
         """Return the pre-activations of embedded tokens, for a table of them: embedding (V, I), ids (T, B)."""
-        return Embedded(embedding, ids, self.w_ih, self.bias)
+        return TokenInput(embedding, ids, self.w_ih, self.bias)
 
     def forward(
         self,
@@ -66,7 +66,7 @@ class LSTMLayer(nn.Module):
         """Run the layer over a sequence.
 
         Args:
-            inputs: from `project` or `tabulate`.
+            inputs: from `dense_input` or `token_input`.
             h: hidden state before the first step, (B, H).
             c: cell state before the first step, (B, H).
             kernel: computes the recurrence.

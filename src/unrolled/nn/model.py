@@ -92,7 +92,7 @@ class LanguageModel(nn.Module):
         after: list[tuple[Tensor, Tensor]] = []
         below = ids  # what a layer reads: tokens, then hidden states (T, B, H)
         for k, layer in enumerate(self.layers):
-            inputs = layer.project(below) if k else self.embed(below, layer, self._dropout_of_input(), generator)
+            inputs = layer.dense_input(below) if k else self.embed(below, layer, self._dropout_of_input(), generator)
             below, h, c = layer(inputs, state.h[k], state.c[k], self.kernel, self._dropout_after(k), generator)
             after.append((h, c))
         return below, State.stack(after)

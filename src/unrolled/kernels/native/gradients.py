@@ -72,7 +72,7 @@ class DenseGradient:
         return d_x, d_w_ih, self.kind.ungrouped(self.d_bias[0], self.H)
 
 
-class EmbeddedGradient:
+class TokenGradient:
     """By an embedding (V, I), its weights and the bias: those by the table, which was the product of them."""
 
     def __init__(self, kind: Operands, ids: Tensor, x: Tensor, w_ih: Tensor) -> None:
@@ -90,7 +90,7 @@ class EmbeddedGradient:
         return d_x.flatten(0, 1), d_w_ih, d_bias
 
 
-class GivenGradient:
+class PreActivationGradient:
     """By pre-activations (T, B, 4H) that were given as they are."""
 
     ids = sums = None

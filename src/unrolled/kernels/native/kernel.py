@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import Embedded, KernelInput, Projected, TableLookup
+from unrolled.kernels.contract import KernelInput, PreActivations, PreActivationTable, TokenInput
 from unrolled.kernels.fused import FusedKernel
-from unrolled.kernels.native.gradients import DenseGradient, EmbeddedGradient, GivenGradient, TableGradient, backward
+from unrolled.kernels.native.gradients import (
+    DenseGradient,
+    PreActivationGradient,
+    TableGradient,
+    TokenGradient,
+    backward,
+)
 from unrolled.kernels.native.softmax import native_cross_entropy
 from unrolled.native.library import native_library
 from unrolled.native.operands import COLUMNS_BY_GATES, Operands, are_within, operands
@@ -70,11 +76,11 @@ def _is_trained(*tensors: Tensor) -> bool:
 
 def _parts(inputs: KernelInput) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Return source, ids, W_ih and bias: the source is a table for ids, or pre-activations; or an input for W_ih."""
-    if isinstance(inputs, Embedded):
+    if isinstance(inputs, TokenInput):
         return inputs.embedding, inputs.ids, inputs.w_ih, inputs.bias
-    if isinstance(inputs, TableLookup):
+    if isinstance(inputs, PreActivationTable):
         return inputs.table, inputs.ids, None, None
-    if isinstance(inputs, Projected):
+    if isinstance(inputs, PreActivations):
         return inputs.values, None, None, None
     return inputs.x, None, inputs.w_ih, inputs.bias
 
@@ -141,13 +147,13 @@ class _Recurrence(torch.autograd.Function):
         w_hh, *kept, ids, x, w_ih = ctx.saved_tensors
         T, B, H = grad_h.shape
         if ids is not None and x is not None:
-            source = EmbeddedGradient(kind, ids, x, w_ih)
+            source = TokenGradient(kind, ids, x, w_ih)
         elif ids is not None:
             source = TableGradient(kind, ids, ctx.table_rows, H)
         elif x is not None:
             source = DenseGradient(kind, x, w_ih, T, B)
         else:
-            source = GivenGradient(kind, T, B, H)
+            source = PreActivationGradient(kind, T, B, H)
         d_w_hh, dh0, dc0 = backward(kind, grad_h.contiguous(), grad_c_last, w_hh, tuple(kept), source)
         d_source, d_w_ih, d_bias = source.result()
         return None, None, d_source, None, d_w_ih, d_bias, d_w_hh, dh0, dc0

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unrolled.kernels.contract import Dense
+from unrolled.kernels.contract import DenseInput
 from unrolled.kernels.native.kernel import NativeKernel
 from unrolled.native.library import native_library
 
@@ -41,6 +41,6 @@ def _step(kernel: NativeKernel) -> tuple[Tensor, ...]:
     with torch.enable_grad():
         leaves = [(0.5 * torch.randn(shape, generator=generator)).requires_grad_() for shape in shapes]
         x, w_ih, bias, w_hh, h0, c0, *output = leaves
-        h, _, _ = kernel.run(Dense(x, w_ih, bias), w_hh, h0, c0)
+        h, _, _ = kernel.run(DenseInput(x, w_ih, bias), w_hh, h0, c0)
         loss = kernel.summed_cross_entropy(h.flatten(0, 1), *output, torch.arange(T * B) % inputs)
         return loss.detach(), *torch.autograd.grad(loss, leaves)
