@@ -178,18 +178,18 @@ def test_an_input_and_its_weights_get_their_gradients(every_variant, is_embedded
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 2e-6), ("bfloat16", 0.01)])
 @pytest.mark.parametrize(("N", "H", "V"), [(1, 1, 1), (23, 5, 7), (700, 21, 90), (250, 33, 3001)])
-@pytest.mark.parametrize(("share", "scale"), [(1.0, 3.0), (0.3, 1.0)])
-def test_the_softmax_end_equals_separate_steps_in_float64(every_variant, precision, allowed, N, H, V, share, scale):
+@pytest.mark.parametrize(("scale", "grad_loss"), [(1.0, 3.0), (0.3, 1.0)])
+def test_the_softmax_end_equals_separate_steps_in_float64(every_variant, precision, allowed, N, H, V, scale, grad_loss):
     g = torch.Generator().manual_seed(4)
     leaves = [torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((N, H), (V, H), (V,))]
     targets = torch.randint(V, (N,), generator=g)
     targets[::3] = softmax.IGNORED if N > 1 else 0
     exact = [leaf.clone().requires_grad_() for leaf in leaves]
-    expected = share * functional.cross_entropy(functional.linear(*exact), targets, reduction="sum")
+    expected = scale * functional.cross_entropy(functional.linear(*exact), targets, reduction="sum")
     ours = [leaf.float().requires_grad_() for leaf in leaves]
-    loss = NativeKernel(precision).summed_cross_entropy(*ours, targets, share)
+    loss = NativeKernel(precision).summed_cross_entropy(*ours, targets, scale)
     assert abs(loss.item() - expected.item()) <= allowed * (expected.item() + 1e-3)
-    derivatives = torch.autograd.grad(scale * loss, ours), torch.autograd.grad(scale * expected, exact)
+    derivatives = torch.autograd.grad(grad_loss * loss, ours), torch.autograd.grad(grad_loss * expected, exact)
     for one, other in zip(*derivatives, strict=True):
         assert (one - other).norm() < allowed * (other.norm() + 1e-3)
 

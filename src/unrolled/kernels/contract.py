@@ -120,7 +120,7 @@ class Kernel(Protocol):
         ...
 
     def summed_cross_entropy(
-        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
     ) -> Tensor:
         """Return the summed cross-entropy in nats, a scalar: output layer and softmax in one.
 
@@ -129,7 +129,7 @@ class Kernel(Protocol):
             weight: of the output layer, (V, H).
             bias: of the output layer, (V,).
             targets: tokens (N,), or `unrolled.kernels.softmax.IGNORED`.
-            share: what a nat counts: the sum is multiplied by it. With 1 / N the result is the mean, and nothing is
+            scale: the sum is multiplied by it. With 1 / N the result is the mean, and nothing is
                 left to scale on the way back.
         """
         ...

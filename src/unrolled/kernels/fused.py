@@ -55,10 +55,10 @@ class FusedKernel:
         return h, h[-1], c_last
 
     def summed_cross_entropy(
-        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
     ) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
-        return summed_cross_entropy(h, weight, bias, targets, share)
+        return summed_cross_entropy(h, weight, bias, targets, scale)
 
 
 class _Recurrence(torch.autograd.Function):

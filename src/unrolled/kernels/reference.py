@@ -52,7 +52,7 @@ class ReferenceKernel:
         return torch.stack(outputs), h, c
 
     def summed_cross_entropy(
-        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
     ) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
-        return summed_cross_entropy(h, weight, bias, targets, share)
+        return summed_cross_entropy(h, weight, bias, targets, scale)

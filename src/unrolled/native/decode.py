@@ -44,7 +44,7 @@ class DrawSettings(ctypes.Structure):
 class Rows(ctypes.Structure):
     """`decode_rows`."""
 
-    _fields_ = [(name, _SIZE) for name in ("rows", "block", "written", "heard")] + [
+    _fields_ = [(name, _SIZE) for name in ("rows", "block", "written", "observed")] + [
         (name, _POINTER)
         for name in ("ids", "h", "h_new", "c", "logits", "seen", "ring", "counts", "uniforms", "tokens")
     ]
@@ -88,7 +88,7 @@ class PackedModel:
         library.decode_pack_output(V, H, address(matrix), address(output))
         biases = np.stack([np.asarray(bias, np.float32) for _, bias in layers])[1:]
         if precision == "bfloat16":
-            weights, output = _halved(library, weights), _halved(library, output)
+            weights, output = _as_bfloat16(library, weights), _as_bfloat16(library, output)
         arrays = [np.ascontiguousarray(a, np.float32) for a in (table, weights, biases, output, output_bias)]
         self._alive = arrays
         self._model = ctypes.byref(Model(V, H, L, WIDTHS[precision], *map(address, arrays)))
@@ -140,11 +140,11 @@ def _pack_layers(library: ctypes.CDLL, matrices: Sequence[np.ndarray], weights: 
         at += size * (K // H)
 
 
-def _halved(library: ctypes.CDLL, packed: np.ndarray) -> np.ndarray:
+def _as_bfloat16(library: ctypes.CDLL, packed: np.ndarray) -> np.ndarray:
     """Return packed weights as bfloat16, two of them in the room of each float32."""
-    halved = _aligned(len(packed) // 2)
-    library.decode_halve(len(packed), address(packed), address(halved))
-    return halved
+    rounded = _aligned(len(packed) // 2)
+    library.decode_halve(len(packed), address(packed), address(rounded))
+    return rounded
 
 
 def _aligned(size: int) -> np.ndarray:

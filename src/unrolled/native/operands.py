@@ -19,7 +19,7 @@ from unrolled.native.library import native_library
 from unrolled.native.team import Cut, cut, do_parts
 
 GATES = 4
-MOVED = 48  # multiplications that take as long as to move a number from one place to another
+MULTIPLICATIONS_PER_MOVE = 48  # multiplications that take as long as to move a number from one place to another
 WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns that are multiplied with one reading
 PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h
 _ONE = torch.ones((), dtype=torch.float32)
@@ -75,7 +75,7 @@ class Operands:
             return x
         M, K = x.shape
         out = self.empty(M, self.even(K))
-        self.do("operands", cut(M, K * MOVED), K, x, out)
+        self.do("operands", cut(M, K * MULTIPLICATIONS_PER_MOVE), K, x, out)
         return out
 
     def pack(self, w: Tensor, order: int = PLAIN, units: int = 0) -> Packed:
@@ -89,7 +89,7 @@ class Operands:
         K, N = w.shape
         K = self.grouped_size(units) if order == ROWS_BY_GATES else K
         panels = self.empty(self.size("packed_size", K, N))
-        groups = cut(self.size("packed_groups", N), K * GATES * self.vector_length * MOVED)
+        groups = cut(self.size("packed_groups", N), K * GATES * self.vector_length * MULTIPLICATIONS_PER_MOVE)
         self.do("pack", groups, K, N, order, units, w, *w.stride(), panels)
         return Packed(panels, K, self.grouped_size(units) if order == COLUMNS_BY_GATES else N)
 
@@ -127,22 +127,32 @@ class Operands:
             self.do("transposed_product", strips, *shared, ids, sums, out, scratch_bytes=scratch_bytes)
 
     def side_by_side(
-        self, by_group: Tensor, columns: int, share: Tensor | None = None, order: int = PLAIN, units: int = 0
+        self, by_group: Tensor, columns: int, scale: Tensor | None = None, order: int = PLAIN, units: int = 0
     ) -> Tensor:
         """Return sums (groups, rows, 4 VL) as a matrix.
 
         Args:
             by_group: the sums.
             columns: of theirs.
-            share: a number to multiply them by.
+            scale: a number to multiply them by.
             order: PLAIN for a matrix (rows, columns); COLUMNS_BY_GATES where the columns are the grouped gates of
                 `units` units, for (rows, 4H).
             units: H.
         """
         rows = by_group.shape[1]
         out = torch.empty(rows, columns if order == PLAIN else GATES * units, dtype=torch.float32)
-        share = _ONE if share is None else share
-        self.do("side_by_side", cut(rows, columns * MOVED), rows, out.shape[1], order, units, by_group, share, out)
+        scale = _ONE if scale is None else scale
+        self.do(
+            "side_by_side",
+            cut(rows, columns * MULTIPLICATIONS_PER_MOVE),
+            rows,
+            out.shape[1],
+            order,
+            units,
+            by_group,
+            scale,
+            out,
+        )
         return out
 
     def grouped_size(self, H: int) -> int:

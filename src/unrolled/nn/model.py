@@ -122,15 +122,15 @@ class LanguageModel(nn.Module):
         targets: Tensor,
         state: State | None = None,
         generator: torch.Generator | None = None,
-        share: float = 1.0,
+        scale: float = 1.0,
     ) -> tuple[Tensor, State]:
         """Return the summed cross-entropy in nats of targets (B, T) after inputs (B, T), and the new state.
 
-        The sum is multiplied by `share`, what a nat counts: 1 / (B T) makes it the mean.
+        The sum is multiplied by `scale`: 1 / (B T) makes it the mean.
         """
         h, state = self.hidden(inputs.t(), state, generator)
         h, targets = h.flatten(0, 1), targets.t().flatten()
-        return self.output.summed_cross_entropy(h, targets, self.embedding, self.kernel, share), state
+        return self.output.summed_cross_entropy(h, targets, self.embedding, self.kernel, scale), state
 
     def parameter_count(self) -> int:
         """Return the number of trained numbers."""

@@ -69,11 +69,11 @@ def top_p(logits: np.ndarray, mass: float) -> np.ndarray:
     return _without(logits, ascending[:-1][cumulative[:-1] <= 1 - mass])
 
 
-def min_p(logits: np.ndarray, share: float) -> np.ndarray:
-    """Drop tokens less probable than `share` of the likeliest (Nguyen et al. 2024, https://arxiv.org/abs/2407.01082)."""
-    if share <= 0:
+def min_p(logits: np.ndarray, fraction: float) -> np.ndarray:
+    """Drop tokens less probable than `fraction` of the likeliest (Nguyen et al. 2024, https://arxiv.org/abs/2407.01082)."""
+    if fraction <= 0:
         return logits
-    lowest = logits.max() + np.log(share, dtype=np.float64)
+    lowest = logits.max() + np.log(fraction, dtype=np.float64)
     return np.where(logits < lowest, OFF, logits)
 
 

@@ -61,13 +61,13 @@ class NativeKernel:
         return h, h[-1], c_last
 
     def summed_cross_entropy(
-        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
     ) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
         tensors = h, weight, bias
         if native_library() is None or not _is_trained(*tensors) or any(_is_foreign(tensor) for tensor in tensors):
-            return self._otherwise.summed_cross_entropy(h, weight, bias, targets, share)
-        return native_cross_entropy(operands(self.precision), h, weight, bias, targets, share)
+            return self._otherwise.summed_cross_entropy(h, weight, bias, targets, scale)
+        return native_cross_entropy(operands(self.precision), h, weight, bias, targets, scale)
 
 
 def _is_trained(*tensors: Tensor) -> bool:

@@ -21,7 +21,7 @@ BLOCK_ROWS = 512  # tokens of a block, or a multiple: a window for each of two t
 
 
 def native_cross_entropy(
-    kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+    kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
 ) -> Tensor:
     """Return the summed cross-entropy in nats; see `Kernel.summed_cross_entropy`.
 
@@ -40,12 +40,12 @@ def native_cross_entropy(
     if not are_within(targets, V) and not are_within(targets[targets != IGNORED], V):
         raise IndexError(f"a target is outside the vocabulary of {V}")
     targets = targets.to("cpu", torch.int64).contiguous()
-    return _SummedCrossEntropy.apply(kind, h, weight, bias.contiguous(), targets, share)
+    return _SummedCrossEntropy.apply(kind, h, weight, bias.contiguous(), targets, scale)
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float) -> Tensor:
+    def forward(ctx, kind: Operands, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float) -> Tensor:
         V = len(weight)
         size = max(1, BLOCK_NUMBERS // max(1, V) // BLOCK_ROWS) * BLOCK_ROWS
         there, back = kind.pack(weight.t()), kind.pack(weight)
@@ -54,24 +54,24 @@ class _SummedCrossEntropy(torch.autograd.Function):
             kind.zeros_by_group(*weight.shape),
             torch.zeros(V, dtype=torch.float32),
         )
-        nats, share_in_memory = 0.0, torch.tensor(share, dtype=torch.float32)
+        nats, scale_in_memory = 0.0, torch.tensor(scale, dtype=torch.float32)
         for start in range(0, len(h), size):
             block = slice(start, start + size)
             x = kind.of(h[block])
             dz = kind.empty(len(x), kind.even(V))
-            shared = x, there.panels, back.panels, bias, targets[block], share_in_memory, dz, d_h[block]
+            shared = x, there.panels, back.panels, bias, targets[block], scale_in_memory, dz, d_h[block]
             nats += _cross_entropy(kind, *weight.shape, shared, d_bias)
             kind.add_transposed_product(d_weight, dz, x, weight.shape[1])
         ctx.save_for_backward(d_h, d_weight, d_bias)
         ctx.kind = kind
-        return h.new_tensor(share * nats)
+        return h.new_tensor(scale * nats)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, scale: Tensor):
+    def backward(ctx, grad_loss: Tensor):
         d_h, d_weight, d_bias = ctx.saved_tensors
-        d_weight = ctx.kind.side_by_side(d_weight, d_h.shape[1], scale)
-        return None, d_h if scale == 1 else d_h * scale, d_weight, d_bias * scale, None, None
+        d_weight = ctx.kind.side_by_side(d_weight, d_h.shape[1], grad_loss)
+        return None, d_h if grad_loss == 1 else d_h * grad_loss, d_weight, d_bias * grad_loss, None, None
 
 
 def _cross_entropy(kind: Operands, V: int, H: int, shared: tuple[Tensor, ...], d_bias: Tensor) -> float:

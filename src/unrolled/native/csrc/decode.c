@@ -44,19 +44,19 @@ static uint32_t bfloat16_of(float x) {
 
 /* n packed weights, whole rows of panels -> n / 2 words. Gates (or vectors of tokens) 0 and 1 share a word, and 2 and 3: the
  * even one lies in the low half. */
-void decode_halve(size_t n, const float *packed, uint32_t *halved) {
+void decode_halve(size_t n, const float *packed, uint32_t *bfloat16) {
     for (size_t i = 0; i < n; i += 2 * VL)
-        for (size_t v = 0; v < VL; v++) *halved++ = bfloat16_of(packed[i + v]) | bfloat16_of(packed[i + VL + v]) << 16;
+        for (size_t v = 0; v < VL; v++) *bfloat16++ = bfloat16_of(packed[i + v]) | bfloat16_of(packed[i + VL + v]) << 16;
 }
 
 static inline vec even_half(const float *words) { return (vec)((ivec)load(words) << 16); }
 static inline vec odd_half(const float *words) { return (vec)((ivec)load(words) & -65536); }
 
-/* K rows of a halved panel -> K rows of a panel of floats. */
-static void widen(size_t K, const float *halved, float *panel) {
-    for (size_t i = 0; i < 2 * K; i++, halved += VL, panel += 2 * VL) {
-        store(panel, even_half(halved));
-        store(panel + VL, odd_half(halved));
+/* K rows of a bfloat16 panel -> K rows of a panel of floats. */
+static void widen(size_t K, const float *bfloat16, float *panel) {
+    for (size_t i = 0; i < 2 * K; i++, bfloat16 += VL, panel += 2 * VL) {
+        store(panel, even_half(bfloat16));
+        store(panel + VL, odd_half(bfloat16));
     }
 }
 
@@ -81,11 +81,11 @@ static inline vec half_vector(const float *row, int j) {
     }
 ROW_PRODUCT(product_of_panel, 1, 4 * VL, whole_vector)
 ROW_PRODUCT(product_of_two_panels, 2, 4 * VL, whole_vector)
-ROW_PRODUCT(product_of_halved_panel, 1, 2 * VL, half_vector)
-ROW_PRODUCT(product_of_two_halved_panels, 2, 2 * VL, half_vector)
+ROW_PRODUCT(product_of_bfloat16_panel, 1, 2 * VL, half_vector)
+ROW_PRODUCT(product_of_two_bfloat16_panels, 2, 2 * VL, half_vector)
 
-/* The same as `product_of_chunk` for a halved panel, which becomes floats block by block. */
-static void product_of_halved_chunk(size_t rows, size_t K, const float *x, const float *panel, vec sums[][4]) {
+/* The same as `product_of_chunk` for a bfloat16 panel, which becomes floats block by block. */
+static void product_of_bfloat16_chunk(size_t rows, size_t K, const float *x, const float *panel, vec sums[][4]) {
     float block[BLOCK * 4 * VL];
     for (size_t k = 0; k < K; k += BLOCK) {
         size_t depth = K - k < BLOCK ? K - k : BLOCK;
@@ -95,15 +95,15 @@ static void product_of_halved_chunk(size_t rows, size_t K, const float *x, const
 }
 
 /* sums[q][0..3] += x (K,) @ panel q of all `panels`, `apart` floats from one to the next; `backwards`: the last ones first. */
-static void product_of_row(size_t panels, size_t K, const float *x, const float *panel, size_t apart, int halved, int backwards,
+static void product_of_row(size_t panels, size_t K, const float *x, const float *panel, size_t apart, int is_bfloat16, int backwards,
                            vec sums[][4]) {
     size_t pairs = groups_of(panels, 2);
     for (size_t i = 0; i < pairs; i++) {
         size_t q = 2 * (backwards ? pairs - 1 - i : i);
         if (q + 1 < panels)
-            (halved ? product_of_two_halved_panels : product_of_two_panels)(K, x, panel + q * apart, apart, sums + q);
+            (is_bfloat16 ? product_of_two_bfloat16_panels : product_of_two_panels)(K, x, panel + q * apart, apart, sums + q);
         else
-            (halved ? product_of_halved_panel : product_of_panel)(K, x, panel + q * apart, apart, sums + q);
+            (is_bfloat16 ? product_of_bfloat16_panel : product_of_panel)(K, x, panel + q * apart, apart, sums + q);
     }
 }
 
@@ -135,7 +135,7 @@ static size_t panel_of(const tile *t, size_t item) { return t->first_panel + (t-
 typedef struct {
     const float *start; /* of the first panel */
     size_t apart;       /* floats from one panel to the next */
-    int halved;
+    int is_bfloat16;
 } matrix;
 
 /* The panels of a matrix `depth` rows deep that lies `offset` numbers of `width` bytes behind the start, from one row on. */
@@ -149,9 +149,9 @@ static void product_of_tile(const tile *t, size_t K, const float *x, const matri
     const float *panel = w->start + t->first_panel * w->apart;
     x += t->first_row * K;
     if (t->rows == 1)
-        product_of_row(t->panels, K, x, panel, w->apart, w->halved, backwards, sums);
-    else if (w->halved)
-        product_of_halved_chunk(t->rows, K, x, panel, sums);
+        product_of_row(t->panels, K, x, panel, w->apart, w->is_bfloat16, backwards, sums);
+    else if (w->is_bfloat16)
+        product_of_bfloat16_chunk(t->rows, K, x, panel, sums);
     else
         product_of_chunk(t->rows, K, x, K, panel, sums);
 }
@@ -264,7 +264,7 @@ static void remember(const decode_settings *s, decode_rows *rows, size_t V, size
     if (!rows->seen) return;
     rows->seen[row * V + token]++;
     if (!rows->ring) return;
-    size_t pushed = rows->heard + step;
+    size_t pushed = rows->observed + step;
     int32_t *place = rows->ring + row * s->window + pushed % s->window;
     if (pushed >= s->window) rows->seen[row * V + *place]--;
     *place = (int32_t)token;

@@ -32,7 +32,7 @@ typedef struct {
     size_t rows;      /* B */
     size_t block;     /* S */
     size_t written;   /* tokens that every row has written */
-    size_t heard;     /* tokens that went through every row's window */
+    size_t observed;     /* tokens that went through every row's window */
     int64_t *ids;     /* (B,): the last token of each row */
     float *h, *h_new; /* (L, B, H) both; the state is in the first one before and after */
     float *c;         /* (L, B, H) */

@@ -44,7 +44,7 @@ static inline void NAME(cut_tile)(size_t rows, size_t columns, const float *w, s
 
 /* VL columns of a row of a panel and, with bfloat16, those of the row below. */
 static inline void NAME(lay_numbers)(vec row, vec below, operand *out) {
-#if HALVED
+#if BFLOAT16
     *(unaligned_pairs *)out = rounded_bits(row) | rounded_bits(below) << 16;
 #else
     (void)below;
@@ -144,7 +144,7 @@ void NAME(product)(size_t K, size_t N, size_t first, size_t last, const operand 
 
 /* TILE_ROWS numbers of one row beside each other or, of two rows, each beside that of the other. */
 static inline void NAME(lay_tile)(const operand *row, const operand *second, operand *out) {
-#if HALVED
+#if BFLOAT16
     size_t c = 0;
 #if defined(__SSE2__)
     for (; c + 4 <= TILE_ROWS; c += 4)
@@ -184,7 +184,7 @@ static void NAME(pack_columns)(size_t count, size_t K, const operand *x, size_t 
 /* One row (or pair of rows) of a panel: its columns from x and, for a pair, from `second`. */
 static inline void NAME(lay_row)(const operand *x, const operand *second, operand *out) {
     for (size_t j = 0; j < PANEL * VL; j += VL) {
-#if HALVED
+#if BFLOAT16
         uvec one = __builtin_convertvector(*(const unaligned_words *)(x + j), uvec);
         uvec other = __builtin_convertvector(*(const unaligned_words *)(second + j), uvec);
         *(unaligned_pairs *)(out + j * PAIR) = one | other << 16;
@@ -261,10 +261,10 @@ void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
         }
 }
 
-/* Rows [first, last) of out (K, N) = share * by_group, such sums; some rows of each group at a time, which lie together.
+/* Rows [first, last) of out (K, N) = scale * by_group, such sums; some rows of each group at a time, which lie together.
  * order: PLAIN, or COLUMNS_BY_GATES where the columns are grouped gates of `units` units: in `out`, gate after gate. */
 void NAME(side_by_side)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *by_group,
-                        float share, float *out) {
+                        float scale, float *out) {
     for (size_t begin = first; begin < last; begin += ROWS_OF_GROUP)
         for (size_t group = 0; group < NAME(packed_groups)(N); group++) {
             size_t end = last - begin < ROWS_OF_GROUP ? last : begin + ROWS_OF_GROUP, column[4], columns[4], whole = 0;
@@ -275,7 +275,7 @@ void NAME(side_by_side)(size_t K, size_t N, int order, size_t units, size_t firs
             const float *from = by_group + (group * K + begin) * GROUP;
             for (size_t r = begin; r < end; r++, from += GROUP)
                 for (size_t j = 0; j < 4; j++) {
-                    vec sums = share * load(from + j * VL);
+                    vec sums = scale * load(from + j * VL);
                     if (whole == 4) store(out + r * N + column[j], sums);
                     else if (columns[j]) store_edge(out + r * N + column[j], sums, columns[j]);
                 }

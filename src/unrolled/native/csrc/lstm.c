@@ -32,15 +32,15 @@
 #define ROWS_AHEAD 2     /* how far ahead it is read, across rows and along them: the processor does not see it coming */
 #define COLUMNS_AHEAD 32
 
-#define HALVED 0
+#define BFLOAT16 0
 #include "products.h"
 #include "recurrence.h"
 #include "dense.h"
 #include "softmax.h"
 #include "orthogonal.h"
 #include "parts.h"
-#undef HALVED
-#define HALVED 1
+#undef BFLOAT16
+#define BFLOAT16 1
 #include "products.h"
 #include "recurrence.h"
 #include "dense.h"

@@ -1,6 +1,6 @@
 /* Matrix products of small panels, for operands of one kind: float32, or bfloat16 whose products are summed in float32.
  *
- * Included once for each kind, with HALVED 0 or 1; every name ends in the kind: NAME(f) is f_float32 or f_bfloat16.
+ * Included once for each kind, with BFLOAT16 0 or 1; every name ends in the kind: NAME(f) is f_float32 or f_bfloat16.
  *
  * A packed matrix (K, N) is cut into groups of 4 VL columns, a group into blocks of BLOCK_K rows, a block into two panels of
  * 2 VL columns. A panel is read row by row, front to back; it is small enough for the first-level cache and serves all rows of
@@ -12,7 +12,7 @@
 #undef operand
 #undef PAIR
 #undef BLOCK_K
-#if HALVED
+#if BFLOAT16
 #define NAME(f) f##_bfloat16
 #define operand uint16_t
 #define PAIR 2
@@ -93,7 +93,7 @@ static void lay_side_by_side(size_t count, const unaligned_pair *const row[TILE_
 
 static inline size_t NAME(even)(size_t K) { return (K + PAIR - 1) / PAIR * PAIR; }
 
-#if HALVED
+#if BFLOAT16
 static inline vec NAME(load)(const operand *p, size_t n) {
     words w = {0};
     if (n >= VL) w = *(const unaligned_words *)p;
@@ -112,7 +112,7 @@ static inline void NAME(store)(operand *p, vec v, size_t n) { store_edge(p, v, n
 
 /* One row (or pair of rows) of a panel times one number (or pair) of each of R rows. */
 #undef MULTIPLY
-#if !HALVED
+#if !BFLOAT16
 #define MULTIPLY(R, C, w_at)                                                                                           \
     vec w[C];                                                                                                          \
     UNROLL for (int j = 0; j < C; j++) w[j] = load(w_at);                                                              \
