@@ -32,6 +32,7 @@ def native_orthogonal(matrices: Tensor, iterations: Sequence[tuple[float, float,
     coefficients, out = torch.tensor(iterations, dtype=torch.float32), torch.empty(N, R, C, dtype=torch.float32)
     each = cut(N, len(iterations) * 2 * R * R * C)
     scratch_bytes = kind.size("orthogonal_scratch", R, C) * kind.dtype.itemsize
-    arrays = matrices.contiguous(), coefficients, out
-    kind.do("orthogonal", each, R, C, len(iterations), *arrays, scratch_bytes=scratch_bytes)
+    sizes = {"R": R, "C": C, "iterations": len(iterations)}
+    arrays = {"matrices": matrices.contiguous(), "coefficients": coefficients, "out": out}
+    kind.do("orthogonal", each, **sizes, **arrays, scratch_bytes=scratch_bytes)
     return out

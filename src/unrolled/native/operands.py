@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.native.library import native_library
-from unrolled.native.team import Cut, cut, do_parts
+from unrolled.native.team import Argument, Cut, cut, do_parts
 
 GATES = 4
 MULTIPLICATIONS_PER_MOVE = 48  # multiplications that take as long as to move a number from one place to another
@@ -56,9 +56,9 @@ class Operands:
         """Call the C function of that name for this kind, which tells a size."""
         return getattr(self.library, f"{name}_{self.precision}")(*sizes)
 
-    def do(self, name: str, things: Cut, *arguments: int | Tensor | None, scratch_bytes: int = 0) -> None:
+    def do(self, work: str, things: Cut, *, scratch_bytes: int = 0, **arguments: Argument) -> None:
         """Do a work of the library for this kind; see `do_parts`."""
-        do_parts(self.library, name, self.precision, things, arguments, scratch_bytes)
+        do_parts(self.library, work, self.precision, things, scratch_bytes, arguments)
 
     def empty(self, *shape: int) -> Tensor:
         """Return uninitialised operands."""
@@ -75,7 +75,7 @@ class Operands:
             return x
         M, K = x.shape
         out = self.empty(M, self.even(K))
-        self.do("operands", cut(M, K * MULTIPLICATIONS_PER_MOVE), K, x, out)
+        self.do("operands", cut(M, K * MULTIPLICATIONS_PER_MOVE), K=K, x=x, out=out)
         return out
 
     def pack(self, w: Tensor, order: int = PLAIN, units: int = 0) -> Packed:
@@ -90,7 +90,8 @@ class Operands:
         K = self.grouped_size(units) if order == ROWS_BY_GATES else K
         panels = self.empty(self.size("packed_size", K, N))
         groups = cut(self.size("packed_groups", N), K * GATES * self.vector_length * MULTIPLICATIONS_PER_MOVE)
-        self.do("pack", groups, K, N, order, units, w, *w.stride(), panels)
+        down, across = w.stride()
+        self.do("pack", groups, K=K, N=N, order=order, units=units, w=w, down=down, across=across, packed=panels)
         return Packed(panels, K, self.grouped_size(units) if order == COLUMNS_BY_GATES else N)
 
     def product(self, x: Tensor, w: Packed, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
@@ -99,7 +100,7 @@ class Operands:
         out = torch.empty(M, w.N, dtype=torch.float32) if out is None else out
         scratch_bytes = self.size("product_scratch", w.K) * self.dtype.itemsize
         rows = cut(M, w.K * w.N, WINDOW_ROWS)
-        self.do("product", rows, w.K, w.N, x, w.panels, bias, out, scratch_bytes=scratch_bytes)
+        self.do("product", rows, K=w.K, N=w.N, x=x, packed=w.panels, bias=bias, out=out, scratch_bytes=scratch_bytes)
         return out
 
     def zeros_by_group(self, rows: int, columns: int) -> Tensor:
@@ -117,14 +118,23 @@ class Operands:
         """
         groups, K, wide = out.shape
         M = a.shape[0]
-        shared = M, K, columns, a, a.stride(0), b, b.stride(0)
+        shared = {
+            "R": M,
+            "K": K,
+            "N": columns,
+            "a": a,
+            "a_width": a.stride(0),
+            "b": b,
+            "b_width": b.stride(0),
+            "out": out,
+        }
         scratch_bytes = self.size("transposed_product_scratch") * self.dtype.itemsize
         if M and sums is None and groups * wide < K:  # the longer side is cut: the other is packed by each thread
             rows = cut(K, M * groups * wide)
-            self.do("transposed_product_rows", rows, *shared, out, scratch_bytes=scratch_bytes)
+            self.do("transposed_product_rows", rows, **shared, scratch_bytes=scratch_bytes)
         elif M:
             strips = cut(groups, M * K * wide, STRIP_GROUPS)
-            self.do("transposed_product", strips, *shared, ids, sums, out, scratch_bytes=scratch_bytes)
+            self.do("transposed_product", strips, **shared, ids=ids, sums=sums, scratch_bytes=scratch_bytes)
 
     def side_by_side(
         self, by_group: Tensor, columns: int, scale: Tensor | None = None, order: int = PLAIN, units: int = 0
@@ -142,17 +152,8 @@ class Operands:
         rows = by_group.shape[1]
         out = torch.empty(rows, columns if order == PLAIN else GATES * units, dtype=torch.float32)
         scale = _ONE if scale is None else scale
-        self.do(
-            "side_by_side",
-            cut(rows, columns * MULTIPLICATIONS_PER_MOVE),
-            rows,
-            out.shape[1],
-            order,
-            units,
-            by_group,
-            scale,
-            out,
-        )
+        work, shape = cut(rows, columns * MULTIPLICATIONS_PER_MOVE), {"K": rows, "N": out.shape[1]}
+        self.do("side_by_side", work, **shape, order=order, units=units, by_group=by_group, scale=scale, out=out)
         return out
 
     def grouped_size(self, H: int) -> int:

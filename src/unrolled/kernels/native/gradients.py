@@ -135,7 +135,8 @@ def backward(
         block = slice(start, min(start + steps, T))
         c_before = cells[start - 1].float() if start else c0
         count = block.stop - start
-        _block_backward(kind, w.panels, grad_h[block], gates[block], cells[block], c_before, dh, dc, d_gates)
+        kept_of_block = {"gates": gates[block], "cells": cells[block], "c0": c_before}
+        _block_backward(kind, grad_h[block], packed=w.panels, **kept_of_block, dh=dh, dc=dc, d_gates=d_gates)
         flat = d_gates[:count].flatten(0, 1)  # (steps * B, P)
         source.add(block, flat)
         ids = None if source.ids is None else source.ids[block].flatten()
@@ -150,10 +151,10 @@ def _steps_of_block(T: int, numbers: int) -> int:
     return max(1, -(-T // blocks))
 
 
-def _block_backward(kind: Operands, w: Tensor, grad_h: Tensor, *arrays: Tensor) -> None:
-    """Go back through a block of steps, each thread with its own rows; fills dh, dc and d_gates, the last arrays."""
-    (T, B, H), P = grad_h.shape, arrays[-1].shape[-1]
-
+def _block_backward(kind: Operands, grad_h: Tensor, d_gates: Tensor, **arrays: Tensor) -> None:
+    """Go back through a block of steps, each thread with its own rows; fills d_gates, and the arrays dh and dc."""
+    (T, B, H), P = grad_h.shape, d_gates.shape[-1]
     rows = cut(B, T * P * H)
     scratch_bytes = kind.size("lstm_scratch", -(-B // rows.parts), P) * kind.dtype.itemsize if B else 0
-    kind.do("lstm_backward", rows, T, B, H, grad_h, w, *arrays, scratch_bytes=scratch_bytes)
+    sizes = {"T": T, "B": B, "H": H}
+    kind.do("lstm_backward", rows, **sizes, grad_h=grad_h, d_gates=d_gates, **arrays, scratch_bytes=scratch_bytes)

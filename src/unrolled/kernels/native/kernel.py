@@ -133,9 +133,10 @@ class _Recurrence(torch.autograd.Function):
         c, w = c_first.clone(), kind.pack(w_hh, COLUMNS_BY_GATES, H)
 
         rows = cut(B, T * 4 * H * H)
-        arrays = pre, ids, w.panels, states[0], gates, cells, states[1:], h, c
+        arrays = {"source": pre, "ids": ids, "packed": w.panels, "h0": states[0]}
+        arrays |= {"gates": gates, "cells": cells, "states": states[1:], "h": h, "c": c}
         scratch_bytes = kind.size("lstm_scratch", -(-B // rows.parts), kind.even(H)) * kind.dtype.itemsize if B else 0
-        kind.do("lstm_forward", rows, T, B, H, *arrays, scratch_bytes=scratch_bytes)
+        kind.do("lstm_forward", rows, T=T, B=B, H=H, **arrays, scratch_bytes=scratch_bytes)
         ctx.save_for_backward(w_hh, states, c_first, gates, cells, ids, x, w_ih)
         ctx.kind, ctx.table_rows = kind, None if ids is None else source.shape[0]
         return h, kind.ungrouped_state(c, H)

@@ -54,13 +54,14 @@ class _SummedCrossEntropy(torch.autograd.Function):
             kind.zeros_by_group(*weight.shape),
             torch.zeros(V, dtype=torch.float32),
         )
-        nats, scale_in_memory = 0.0, torch.tensor(scale, dtype=torch.float32)
+        nats, shared = 0.0, {"packed": there.panels, "packed_back": back.panels, "bias": bias}
+        shared["scale"] = torch.tensor(scale, dtype=torch.float32)
         for start in range(0, len(h), size):
             block = slice(start, start + size)
             x = kind.of(h[block])
             dz = kind.empty(len(x), kind.even(V))
-            shared = x, there.panels, back.panels, bias, targets[block], scale_in_memory, dz, d_h[block]
-            nats += _cross_entropy(kind, *weight.shape, shared, d_bias)
+            arrays = {"h": x, "targets": targets[block], "dz": dz, "d_h": d_h[block], **shared}
+            nats += _cross_entropy(kind, *weight.shape, d_bias, arrays)
             kind.add_transposed_product(d_weight, dz, x, weight.shape[1])
         ctx.save_for_backward(d_h, d_weight, d_bias)
         ctx.kind = kind
@@ -74,12 +75,12 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return None, d_h if grad_loss == 1 else d_h * grad_loss, d_weight, d_bias * grad_loss, None, None
 
 
-def _cross_entropy(kind: Operands, V: int, H: int, shared: tuple[Tensor, ...], d_bias: Tensor) -> float:
+def _cross_entropy(kind: Operands, V: int, H: int, d_bias: Tensor, arrays: dict[str, Tensor]) -> float:
     """Fill dz and d_h of a block, add to d_bias, and return the block's nats."""
-    rows = cut(len(shared[0]), 2 * V * H, WINDOW_ROWS)
+    rows = cut(len(arrays["h"]), 2 * V * H, WINDOW_ROWS)
     nats, of_parts = torch.empty(rows.parts, dtype=torch.float64), torch.zeros(rows.parts, V, dtype=torch.float32)
     scratch = kind.size("cross_entropy_scratch", H, V) * kind.dtype.itemsize
     scratch_bytes = kind.size("cross_entropy_logits", V) * FLOAT_BYTES + scratch
-    kind.do("cross_entropy", rows, H, V, *shared, of_parts, nats, scratch_bytes=scratch_bytes)
+    kind.do("cross_entropy", rows, H=H, V=V, **arrays, d_bias=of_parts, nats=nats, scratch_bytes=scratch_bytes)
     d_bias += of_parts.sum(0)
     return sum(nats.tolist())  # in one order, whichever part is done first
