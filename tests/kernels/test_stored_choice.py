@@ -32,7 +32,7 @@ def test_auto_takes_what_was_measured_here_and_says_so(stored):
 
 
 def test_a_name_and_another_device_override_the_stored_choice(stored):
-    assert (select_kernel("fused").kernel.name, select_kernel("fused").reason) == ("fused", "as asked")
+    assert (select_kernel("fused").kernel.name, select_kernel("fused").reason) == ("fused", "as requested")
     assert select_kernel("auto", "cuda").kernel.name == "fused"
 
 

@@ -39,14 +39,14 @@ def chosen(name: str = "auto") -> tuple[str, str]:
 
 def test_a_machine_without_gpu_computes_on_its_cpu(machine):
     assert chosen() == ("cpu", "no GPU was found")
-    assert chosen("cpu") == ("cpu", "as asked")
+    assert chosen("cpu") == ("cpu", "as requested")
 
 
 def test_cuda_is_taken_where_there_is_one(machine):
     machine(cuda=2, mps=True)
     assert chosen() == ("cuda", "found Imagined GPU")
-    assert chosen("cpu") == ("cpu", "as asked")
-    assert chosen("cuda:1") == ("cuda:1", "as asked")
+    assert chosen("cpu") == ("cpu", "as requested")
+    assert chosen("cuda:1") == ("cuda:1", "as requested")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
@@ -73,7 +73,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_choices(machine, name):
 
 def test_mps_is_taken_on_request_without_a_trial(machine):
     machine(mps=True)
-    assert chosen("mps") == ("mps", "as asked")
+    assert chosen("mps") == ("mps", "as requested")
 
 
 def test_mps_is_taken_where_it_agrees_and_is_faster(machine):

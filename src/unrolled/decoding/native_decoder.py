@@ -14,10 +14,10 @@ import numpy as np
 from unrolled.decoding.decoder import Support
 from unrolled.decoding.numpy_decoder import NumpyState
 from unrolled.decoding.weights import Layer, check_shapes, support_by_weights
-from unrolled.native import decode, native_library, native_status
+from unrolled.native import DTYPES, decode, native_library, native_status
 from unrolled.nn import LanguageModel
 
-PRECISIONS = tuple(decode.WIDTHS)
+PRECISIONS = tuple(DTYPES)
 LONGEST_BLOCK = 64  # tokens
 WORK_OF_A_BLOCK = 64e6  # weights read, about ten milliseconds
 ROWS_COSTING_ONE_READ = 8  # multiplying for this number of rows takes as long as fetching the weights

@@ -6,6 +6,7 @@ pass by hand, `select` chooses one and can say why, `stored_choice` keeps what w
 
 from unrolled.kernels.contract import (
     GATES,
+    Availability,
     DenseInput,
     Kernel,
     KernelInput,
@@ -22,12 +23,14 @@ from unrolled.kernels.select import (
     available_kernels,
     explain_kernels,
     explain_precision,
+    kernel_status,
     select_kernel,
 )
 from unrolled.kernels.stored_choice import read_choice, store_choice
 
 __all__ = [
     "GATES",
+    "Availability",
     "DenseInput",
     "FusedKernel",
     "Kernel",
@@ -42,6 +45,7 @@ __all__ = [
     "choose_precision",
     "explain_kernels",
     "explain_precision",
+    "kernel_status",
     "lstm_step",
     "read_choice",
     "select_kernel",

@@ -99,10 +99,45 @@ def precompute_inputs(inputs: KernelInput) -> PreActivations | PreActivationTabl
     return inputs.pre_activation_table() if isinstance(inputs, TokenInput) else inputs
 
 
+@dataclass(frozen=True)
+class Availability:
+    """Whether a kernel runs on this machine."""
+
+    is_given: bool
+    description: str  # what the kernel is or, where it does not run, why; in words for the user
+
+
 class Kernel(Protocol):
     """An implementation of the recurrence. All share one weight layout, so a checkpoint fits every kernel."""
 
     name: str
+    precision: str  # of the operands of products while training; a new kernel has float32
+
+    @staticmethod
+    def availability() -> Availability:
+        """Return whether the kernel runs on this machine, and why."""
+        ...
+
+    @staticmethod
+    def is_made_for(device_type: str) -> bool:
+        """Return whether `auto` may choose the kernel on a kind of device: cpu, cuda or mps."""
+        ...
+
+    def precisions(self, device_type: str) -> tuple[str, ...]:
+        """Return the precisions that it can train in on a kind of device, the preferred one first, float32 last."""
+        ...
+
+    def objection_to(self, precision: str) -> str | None:
+        """Return why `auto` does not choose one of those precisions on this machine, or None where it may."""
+        ...
+
+    def with_precision(self, precision: str) -> Kernel:
+        """Return the kernel in one of its precisions.
+
+        Raises:
+            ValueError: the kernel does not have that precision.
+        """
+        ...
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run one layer over a sequence.

@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import KernelInput, PreActivationTable, precompute_inputs
+from unrolled.kernels.contract import Availability, KernelInput, PreActivationTable, precompute_inputs
+from unrolled.kernels.precision import Float32Only
 from unrolled.kernels.softmax import summed_cross_entropy
 from unrolled.native.threads import parts_of, run_parts, torchs_openmp
 
@@ -40,10 +41,20 @@ BLOCK_STEPS = 8  # steps whose backward factors are computed together; a block o
 FEWEST_ROWS = 8  # of a thread: fewer do not pay for a product of their own
 
 
-class FusedKernel:
+class FusedKernel(Float32Only):
     """Hand-derived backward, input products hoisted, weight gradient in one product."""
 
     name = "fused"
+
+    @staticmethod
+    def availability() -> Availability:
+        """See `Kernel.availability`."""
+        return Availability(True, "the derivative by hand, on any device")
+
+    @staticmethod
+    def is_made_for(device_type: str) -> bool:
+        """See `Kernel.is_made_for`."""
+        return True
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""

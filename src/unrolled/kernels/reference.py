@@ -10,7 +10,8 @@ Hochreiter and Schmidhuber 1997 (https://doi.org/10.1162/neco.1997.9.8.1735), fo
 import torch
 from torch import Tensor
 
-from unrolled.kernels.contract import KernelInput, precompute_inputs, split_gates
+from unrolled.kernels.contract import Availability, KernelInput, precompute_inputs, split_gates
+from unrolled.kernels.precision import Float32Only
 from unrolled.kernels.softmax import summed_cross_entropy
 
 
@@ -36,10 +37,20 @@ def lstm_step(pre_activations: Tensor, w_hh: Tensor, h: Tensor, c: Tensor) -> tu
     return h, c
 
 
-class ReferenceKernel:
+class ReferenceKernel(Float32Only):
     """The equations, step by step, differentiated by autograd: slow, readable, the measure of every other kernel."""
 
     name = "reference"
+
+    @staticmethod
+    def availability() -> Availability:
+        """See `Kernel.availability`."""
+        return Availability(True, "the equations, differentiated by autograd")
+
+    @staticmethod
+    def is_made_for(device_type: str) -> bool:
+        """See `Kernel.is_made_for`."""
+        return True
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""

@@ -5,5 +5,6 @@ threads, `operands` packs tensors for it; `decode` and `newton_schulz` call two 
 """
 
 from unrolled.native.library import native_library, native_status
+from unrolled.native.precisions import DTYPES
 
-__all__ = ["native_library", "native_status"]
+__all__ = ["DTYPES", "native_library", "native_status"]

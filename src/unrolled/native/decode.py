@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrolled.native.library import native_library
+from unrolled.native.precisions import DTYPES
 from unrolled.native.threads import parts_of, run_parts
 
 _SIZE, _POINTER, _DOUBLE, _INT = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
 LINE_BYTES = 64  # of a cache; vectors that straddle two of them take twice as long to read
-WIDTHS = {"float32": 4, "bfloat16": 2}  # bytes of a weight
 ROWS_A_THREAD = 4  # below that, all threads would read all weights for little work
 
 
@@ -74,8 +74,8 @@ class PackedModel:
             ValueError: an unknown precision.
             RuntimeError: the library was not built.
         """
-        if precision not in WIDTHS:
-            raise ValueError(f"a decoder's precision is {' or '.join(WIDTHS)}, not {precision!r}")
+        if precision not in DTYPES:
+            raise ValueError(f"a decoder's precision is {' or '.join(DTYPES)}, not {precision!r}")
         library = native_library()
         if library is None:
             raise RuntimeError("unrolled was installed without its native kernel")
@@ -91,7 +91,7 @@ class PackedModel:
             weights, output = _as_bfloat16(library, weights), _as_bfloat16(library, output)
         arrays = [np.ascontiguousarray(a, np.float32) for a in (table, weights, biases, output, output_bias)]
         self._alive = arrays
-        self._model = ctypes.byref(Model(V, H, L, WIDTHS[precision], *map(address, arrays)))
+        self._model = ctypes.byref(Model(V, H, L, DTYPES[precision].itemsize, *map(address, arrays)))
         self.scratch_size = library.decode_scratch_size(V)
 
     def step(self, ids: np.ndarray, h: np.ndarray, h_new: np.ndarray, c: np.ndarray, logits: np.ndarray) -> None:

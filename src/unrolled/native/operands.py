@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.native.library import native_library
+from unrolled.native.precisions import DTYPES
 from unrolled.native.team import Argument, Cut, cut, do_parts
 
 GATES = 4
@@ -23,7 +24,6 @@ MULTIPLICATIONS_PER_MOVE = 48  # multiplications that take as long as to move a 
 WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns that are multiplied with one reading
 PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h
 _ONE = torch.ones((), dtype=torch.float32)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def choose_device(name: str = "auto") -> DeviceChoice:
         raise UserError(f"There is no GPU {index} on this machine; the last one is cuda:{last}.")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UserError("This machine has no Apple GPU for PyTorch; leave out --device or use --device cpu.")
-    return DeviceChoice(torch.device(name), "as asked")
+    return DeviceChoice(torch.device(name), "as requested")
 
 
 def _automatic() -> DeviceChoice:

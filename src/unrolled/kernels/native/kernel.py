@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import KernelInput, PreActivations, PreActivationTable, TokenInput
+from unrolled.kernels.contract import Availability, KernelInput, PreActivations, PreActivationTable, TokenInput
 from unrolled.kernels.fused import FusedKernel
 from unrolled.kernels.native.gradients import (
     DenseGradient,
@@ -23,14 +23,16 @@ from unrolled.kernels.native.gradients import (
     TokenGradient,
     backward,
 )
+from unrolled.kernels.native.precision import bfloat16_is_correct, bfloat16_is_fast
 from unrolled.kernels.native.softmax import native_cross_entropy
-from unrolled.native.library import native_library
+from unrolled.native import DTYPES, native_library, native_status
 from unrolled.native.operands import COLUMNS_BY_GATES, Operands, are_within, operands
 from unrolled.native.team import cut
 
 KEPT_NUMBERS = 6  # a unit, row and step, for the backward pass
 WIDEST = 64  # units to which the packed W is rounded up
 FLOAT_BYTES = 4
+PREFERRED_FIRST = tuple(reversed(DTYPES))
 
 
 class NativeKernel:
@@ -46,6 +48,35 @@ class NativeKernel:
     def __init__(self, precision: str = "float32") -> None:
         self.precision = precision
         self._otherwise = FusedKernel()
+
+    @staticmethod
+    def availability() -> Availability:
+        """Tell which variant of the library is in use, or why there is none."""
+        return Availability(native_library() is not None, native_status())
+
+    @staticmethod
+    def is_made_for(device_type: str) -> bool:
+        """See `Kernel.is_made_for`."""
+        return device_type == "cpu"
+
+    def precisions(self, device_type: str) -> tuple[str, ...]:
+        """See `Kernel.precisions`; where the fused kernel takes over, its precision is the only one."""
+        has_all = self.is_made_for(device_type) and native_library() is not None
+        return PREFERRED_FIRST if has_all else self._otherwise.precisions(device_type)
+
+    def objection_to(self, precision: str) -> str | None:
+        """See `Kernel.objection_to`."""
+        if precision == "bfloat16" and not bfloat16_is_fast():
+            return "this processor has no instructions for bfloat16"
+        if precision == "bfloat16" and not bfloat16_is_correct(type(self)):
+            return "bfloat16 gave other numbers when it was checked on this processor"
+        return None
+
+    def with_precision(self, precision: str) -> NativeKernel:
+        """See `Kernel.with_precision`."""
+        if precision not in PREFERRED_FIRST:
+            raise ValueError(f"a precision of native is {' or '.join(PREFERRED_FIRST)}, not {precision}")
+        return type(self)(precision)
 
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""

@@ -1,15 +1,20 @@
-"""Whether products of bfloat16 operands are fast here, and right: tried against float32 before one relies on them."""
+"""Whether products of bfloat16 operands are fast on this processor, and correct: checked against float32 before use.
+
+bfloat16 has the range of float32 and 8 bits of precision. Only operands are rounded to it: weights, states and
+derivatives where they are multiplied, and what is kept for the backward pass (Kalamkar et al. 2019,
+https://arxiv.org/abs/1905.12322).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unrolled.kernels.contract import DenseInput
-from unrolled.kernels.native.kernel import NativeKernel
+from unrolled.kernels.contract import DenseInput, Kernel
 from unrolled.native.library import native_library
 
 FAST_VARIANTS = ("avx512bf16",)
@@ -24,16 +29,20 @@ def bfloat16_is_fast() -> bool:
 
 
 @cache
-def bfloat16_is_right() -> bool:
-    """Return whether a small training step gives the numbers of float32, up to the rounding of its operands."""
-    exact, rounded = _step(NativeKernel("float32")), _step(NativeKernel("bfloat16"))
+def bfloat16_is_correct(kernel_of: Callable[[str], Kernel]) -> bool:
+    """Return whether a small training step gives the numbers of float32, up to the rounding of its operands.
+
+    Args:
+        kernel_of: makes the kernel of a precision; checked once in a process.
+    """
+    exact, rounded = _step(kernel_of("float32")), _step(kernel_of("bfloat16"))
     return all(
         bool((one - other).abs().max() <= LARGEST_DIFFERENCE * one.abs().max())
         for one, other in zip(exact, rounded, strict=True)
     )
 
 
-def _step(kernel: NativeKernel) -> tuple[Tensor, ...]:
+def _step(kernel: Kernel) -> tuple[Tensor, ...]:
     """Return the loss and all derivatives of a layer on a dense input with the softmax above it."""
     T, B, H, inputs = SIZES
     generator = torch.Generator().manual_seed(1)
