@@ -27,9 +27,11 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Imagined GPU")
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(device, "_trial", trial)
+        device._mps_if_it_proves_itself.cache_clear()
 
     equip()
-    return equip
+    yield equip
+    device._mps_if_it_proves_itself.cache_clear()
 
 
 def chosen(name: str = "auto") -> tuple[str, str]:
@@ -93,6 +95,15 @@ def test_mps_is_taken_where_it_agrees_and_is_faster(machine):
 def test_mps_that_does_not_prove_itself_leaves_the_cpu(machine, trial, reason):
     machine(mps=True, trials={"cpu": (2.0, 0.6), "mps": trial})
     assert chosen() == ("cpu", reason)
+
+
+@pytest.mark.parametrize("mps", [(2.0, 0.2), (2.1, 0.2), NotImplementedError("an operation")])
+def test_mps_is_checked_once_in_a_process_whatever_the_outcome(machine, monkeypatch, mps):
+    machine(mps=True, trials={"cpu": (2.0, 0.6), "mps": mps})
+    tried, trial = [], device._trial
+    monkeypatch.setattr(device, "_trial", lambda name: (tried.append(name), trial(name))[1])
+    assert chosen() == chosen() == chosen()
+    assert tried == ["cpu", "mps"]
 
 
 def test_the_trial_is_the_same_on_every_call():

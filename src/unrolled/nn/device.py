@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -53,8 +54,9 @@ def _automatic() -> DeviceChoice:
     return DeviceChoice(torch.device("cpu"), "no GPU was found")
 
 
+@cache
 def _mps_if_it_proves_itself() -> DeviceChoice:
-    """Compare the gradient of a training step on the CPU and on MPS, then the time of each."""
+    """Compare the gradient of a training step on the CPU and on MPS, then the time of each; once in a process."""
     try:
         cpu_norm, cpu_seconds = _trial("cpu")
         mps_norm, mps_seconds = _trial("mps")
