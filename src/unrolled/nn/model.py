@@ -18,7 +18,7 @@ from unrolled.kernels import Kernel, select_kernel
 from unrolled.nn.dropout import Dropout
 from unrolled.nn.embedding import TokenEmbedding
 from unrolled.nn.layer import LSTMLayer
-from unrolled.nn.output import make_output_layer
+from unrolled.nn.output import cross_entropy_of_logits, is_overridden, make_output_layer
 from unrolled.nn.state import State
 
 # Names in a run's files since its first format, where the weights of embedding and output layer stood by themselves.
@@ -126,10 +126,13 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """Return the summed cross-entropy in nats of targets (B, T) after inputs (B, T), and the new state.
 
-        The sum is multiplied by `scale`: 1 / (B T) makes it the mean.
+        The sum is multiplied by `scale`: 1 / (B T) makes it the mean. A model that overrides `logits` is trained on the
+        loss of those logits; otherwise the output layer computes the loss without holding the logits of all tokens.
         """
         h, state = self.hidden(inputs.t(), state, generator)
         h, targets = h.flatten(0, 1), targets.t().flatten()
+        if is_overridden(self, LanguageModel, "logits"):
+            return cross_entropy_of_logits(self.logits(h), targets, scale), state
         return self.output.summed_cross_entropy(h, targets, self.embedding, self.kernel, scale), state
 
     def parameter_count(self) -> int:

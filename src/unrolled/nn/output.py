@@ -3,9 +3,9 @@
     separate   logits = h W^T + b          W (V, H), weights of its own
     tied       logits = h E^T + b          E (V, H), the embedding    (Press and Wolf 2017, https://arxiv.org/abs/1608.05859)
 
-Another kind of output layer is another class with the same two methods, `logits` and `summed_cross_entropy`, and a line
-in `make_output_layer`. Both methods are given the embedding, so that a layer that shares its weights need not hold them
-twice. N: tokens, V: vocabulary, H: hidden size.
+Another kind of output layer is a subclass of `MatrixOutput` with its own `matrix`, or its own `logits`, and a line in
+`make_output_layer`. Both are given the embedding, so a layer that shares its weights does not store them twice.
+N: tokens, V: vocabulary, H: hidden size.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from unrolled.config import ModelSettings
 from unrolled.kernels import Kernel
+from unrolled.kernels.softmax import IGNORED
 from unrolled.nn.embedding import TokenEmbedding
 
 TIED_BOUND = 0.1
@@ -39,7 +40,10 @@ class MatrixOutput(nn.Module):
     def summed_cross_entropy(
         self, h: Tensor, targets: Tensor, embedding: Tensor, kernel: Kernel, scale: float = 1.0
     ) -> Tensor:
-        """Return the summed cross-entropy in nats, a scalar, without ever holding the logits of all tokens.
+        """Return the summed cross-entropy in nats, a scalar.
+
+        The logits of all tokens are never in memory at once, unless a subclass or this object overrides `logits`: then
+        the loss is that of its logits.
 
         Args:
             h: hidden states, (N, H).
@@ -48,6 +52,8 @@ class MatrixOutput(nn.Module):
             kernel: computes output layer and softmax in one.
             scale: the sum is multiplied by it.
         """
+        if is_overridden(self, MatrixOutput, "logits"):
+            return cross_entropy_of_logits(self.logits(h, embedding), targets, scale)
         return kernel.summed_cross_entropy(h, self.matrix(embedding), self.bias, targets, scale)
 
 
@@ -89,6 +95,16 @@ class TiedOutput(MatrixOutput):
     def matrix(self, embedding: Tensor) -> Tensor:
         """Return the embedding."""
         return embedding
+
+
+def cross_entropy_of_logits(logits: Tensor, targets: Tensor, scale: float = 1.0) -> Tensor:
+    """Return the summed cross-entropy in nats, times `scale`, of logits (N, V) and targets (N,), or `IGNORED`."""
+    return scale * functional.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORED)
+
+
+def is_overridden(module: nn.Module, base: type[nn.Module], method: str) -> bool:
+    """Return whether a subclass of `base`, or the object itself, replaces a method of `base`."""
+    return getattr(getattr(module, method), "__func__", None) is not getattr(base, method)
 
 
 def make_output_layer(
