@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -132,11 +131,10 @@ def test_where_nothing_can_be_written_one_sentence_says_what_to_do(tmp_path, mon
 
 
 def test_a_write_that_fails_keeps_the_choice_before_it(stored, monkeypatch):
-    def full(self, text, *_):
-        self.write_bytes(text[:10].encode())
+    def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
         store_choice("fused", "stories")
     assert read_choice().kernel == "reference"

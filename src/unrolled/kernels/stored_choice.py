@@ -8,15 +8,14 @@ no model must fail to open because of it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unrolled.atomic_write import replace_file
 from unrolled.errors import UserError
 from unrolled.files import read_regular
 from unrolled.machine import default_cache_folder, machine_name
@@ -64,7 +63,7 @@ def store_choice(kernel: str, shape: str) -> Path:
     try:
         path = default_cache_folder() / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
+        replace_file(path, content.encode())
     except (OSError, RuntimeError) as problem:
         raise UserError(
             f"The choice of a kernel could not be stored ({problem}); set UNROLLED_CACHE to a folder that can be "
@@ -79,17 +78,6 @@ def read_choice() -> StoredChoice | None:
         return _choice_in(parse_json(read_regular(default_cache_folder() / FILE_NAME, LARGEST_BYTES)))
     except (FileNotFoundError, UserError, JsonProblem, RuntimeError):  # RuntimeError: there is no home folder
         return None
-
-
-def _replace(path: Path, content: str) -> None:
-    """Write beside the file and take its name in one step: a reader finds the old one or the new one."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        unfinished.write_text(content, "utf-8")
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def _choice_in(value: Any) -> StoredChoice | None:
