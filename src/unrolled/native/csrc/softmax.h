@@ -1,12 +1,12 @@
-/* The end of a training step for operands of one kind; included by `lstm.c` after `dense.h`, once for each kind.
+/* Output layer, softmax and loss for operands of one kind; included by `lstm.c` after `dense.h`, once for each kind.
  *
  *     z = h W^T + b       nats = log sum_v exp z_v - z_target       dz = scale (softmax(z) - onehot(target))
  *     dh = dz W           db = sum of dz
  *
- * scale: what a nat counts in the loss, for example one by the number of tokens.
+ * scale: factor of the loss, for example 1 / number of tokens.
  */
 
-/* z (V,) -> dz (V,) as operands, added to d_bias (V,), and the nats; a negative target counts for nothing. */
+/* z (V,) -> dz (V,) as operands, also added to d_bias (V,); returns the nats. A negative target is ignored. */
 static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, float scale, operand *dz, float *d_bias) {
     size_t width = NAME(even)(V);
     if (target < 0) {
@@ -36,12 +36,12 @@ static double NAME(softmax_of_row)(size_t V, float *z, int64_t target, float sca
     return log((double)sum) + most - chosen;
 }
 
-/* Numbers of scratch that `cross_entropy` needs beyond floats of (WINDOW_ROWS, V). */
+/* Numbers of scratch that `cross_entropy` needs in addition to `cross_entropy_logits` floats, (WINDOW_ROWS, V). */
 size_t NAME(cross_entropy_scratch)(size_t H, size_t V) { return NAME(product_scratch)(H > V ? H : V); }
 size_t NAME(cross_entropy_logits)(size_t V) { return WINDOW_ROWS * V; }
 
-/* Rows [first, last) of h (N, H') operands: dz (N, V') operands, d_h (N, H), and the sum of their nats; d_bias (V,): the sum of
- * their dz, added. packed: W^T, (H, V); packed_back: W, (V, H); targets: (N,). */
+/* For the rows [first, last) of h (N, H') operands: fills dz (N, V') operands and d_h (N, H), adds the sum of their dz to d_bias
+ * (V,), and returns the sum of their nats. packed: W^T, (H, V); packed_back: W, (V, H); targets: (N,). */
 double NAME(cross_entropy)(size_t H, size_t V, size_t first, size_t last, const operand *h, const operand *packed,
                            const operand *packed_back, const float *bias, const int64_t *targets, float scale, operand *dz,
                            float *d_h, float *d_bias, float *logits, operand *scratch) {
