@@ -19,6 +19,7 @@ import numpy as np
 
 from unrolled.decoding.decoder import Support
 from unrolled.decoding.weights import Layer, check_shapes, support_by_weights
+from unrolled.kernels import GATES
 from unrolled.nn import LanguageModel
 
 HALF = np.array(0.5, np.float32)  # an array, as numpy would convert a Python number at every step
@@ -154,7 +155,7 @@ def _products(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _for_one_tanh(columns: np.ndarray) -> np.ndarray:
     """Return (..., 4H) weights of the gates i f g o as float32 in the order i f o g, with i, f and o halved."""
-    i, f, g, o = np.split(_float32(columns), 4, axis=-1)
+    i, f, g, o = np.split(_float32(columns), GATES, axis=-1)
     return np.ascontiguousarray(np.concatenate([i * HALF, f * HALF, o * HALF, g], axis=-1))
 
 

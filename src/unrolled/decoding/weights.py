@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.decoding.decoder import Support
-from unrolled.kernels import available_kernels
+from unrolled.kernels import GATES, available_kernels
 from unrolled.nn import LanguageModel, LSTMLayer, SeparateOutput, TiedOutput, TokenEmbedding
 
 Layer = tuple[np.ndarray, np.ndarray, np.ndarray]  # w_ih (I, 4H), w_hh (H, 4H), bias (4H,)
@@ -72,7 +72,8 @@ def check_shapes(
     vocabulary_size, input_size = np.shape(embedding)
     hidden_size = np.shape(layers[0][1])[0]
     for number, (w_ih, w_hh, bias) in enumerate(layers):
-        expected = [(input_size, 4 * hidden_size), (hidden_size, 4 * hidden_size), (4 * hidden_size,)]
+        gates = GATES * hidden_size
+        expected = [(input_size, gates), (hidden_size, gates), (gates,)]
         shapes = [np.shape(w_ih), np.shape(w_hh), np.shape(bias)]
         if shapes != expected:
             raise ValueError(f"layer {number} has shapes {shapes}, not {expected}")

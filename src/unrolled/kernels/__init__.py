@@ -5,7 +5,6 @@ pass by hand, `select` chooses one and can say why, `stored_choice` keeps what w
 """
 
 from unrolled.kernels.contract import (
-    GATES,
     Availability,
     DenseInput,
     Kernel,
@@ -27,6 +26,7 @@ from unrolled.kernels.select import (
     select_kernel,
 )
 from unrolled.kernels.stored_choice import read_choice, store_choice
+from unrolled.native import GATES
 
 __all__ = [
     "GATES",

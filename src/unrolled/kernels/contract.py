@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-GATES = ("input", "forget", "candidate", "output")
+from unrolled.native import GATES
 
 
 @dataclass(frozen=True)
@@ -172,4 +172,4 @@ class Kernel(Protocol):
 
 def split_gates(activations: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Split (..., 4H) into the views i, f, g, o of (..., H)."""
-    return torch.chunk(activations, 4, dim=-1)
+    return torch.chunk(activations, GATES, dim=-1)

@@ -35,6 +35,7 @@ from torch.autograd.function import once_differentiable
 from unrolled.kernels.contract import Availability, KernelInput, PreActivationTable, precompute_inputs
 from unrolled.kernels.precision import Float32Only
 from unrolled.kernels.softmax import summed_cross_entropy
+from unrolled.native import GATES
 from unrolled.native.threads import parts_of, run_parts, torchs_openmp
 
 BLOCK_STEPS = 8  # steps whose backward factors are computed together; a block of 64 x 256 gates fits in a core's L2
@@ -79,7 +80,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(ctx, source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
         T, (B, H) = len(source if ids is None else ids), h0.shape
         h, c, tanh_c = (h0.new_empty(T, B, H) for _ in range(3))
-        w_by_gate = w_hh.detach().view(H, 4, H).transpose(0, 1).contiguous()  # (4, H, H)
+        w_by_gate = w_hh.detach().view(H, GATES, H).transpose(0, 1).contiguous()  # (4, H, H)
         gates: dict[tuple[int, int], Tensor] = {}  # by the rows of a part: (T, 4, rows, H)
         forward = compiled(forward_loop) if h0.device.type == "cpu" else forward_loop
 
@@ -102,7 +103,7 @@ class _Recurrence(torch.autograd.Function):
         w_hh, h0, c0, h, c, tanh_c, ids, *gates = (None if t is None else t.detach() for t in ctx.saved_tensors)
         T, B, H = h.shape
         gates_of = dict(zip(ctx.parts, gates, strict=True))
-        d_gates, dh, dc = grad_h.new_empty(T, B, 4 * H), c0.new_zeros(B, H), grad_c_last.clone()
+        d_gates, dh, dc = grad_h.new_empty(T, B, GATES * H), c0.new_zeros(B, H), grad_c_last.clone()
         w_hh_t = w_hh.t().contiguous()  # (4H, H)
         backward = compiled(backward_loop) if h0.device.type == "cpu" else backward_loop
 
@@ -183,8 +184,10 @@ def forward_loop(
 def _inputs_by_gate(source: Tensor, ids: Tensor | None, H: int) -> Tensor:
     """Return the input's share of the pre-activations, (T, 4, B, H): a new tensor, which the gates then take over."""
     if ids is None:
-        return source.unflatten(-1, (4, H)).transpose(1, 2).clone(memory_format=torch.contiguous_format)
-    rows = 4 * ids.unsqueeze(1) + torch.arange(4, device=ids.device).view(4, 1)  # (T, 4, B): of a table (4V, H)
+        return source.unflatten(-1, (GATES, H)).transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    rows = GATES * ids.unsqueeze(1) + torch.arange(GATES, device=ids.device).view(
+        GATES, 1
+    )  # (T, 4, B): of a table (4V, H)
     return source.reshape(-1, H).index_select(0, rows.flatten()).view(*rows.shape, H)
 
 

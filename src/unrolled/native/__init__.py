@@ -5,6 +5,7 @@ threads, `operands` packs tensors for it; `decode` and `newton_schulz` call two 
 """
 
 from unrolled.native.library import native_library, native_status
+from unrolled.native.operands import GATES
 from unrolled.native.precisions import DTYPES
 
-__all__ = ["DTYPES", "native_library", "native_status"]
+__all__ = ["DTYPES", "GATES", "native_library", "native_status"]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrolled.native.library import native_library
+from unrolled.native.operands import GATES
 from unrolled.native.precisions import DTYPES
 from unrolled.native.threads import parts_of, run_parts
 
@@ -135,7 +136,7 @@ def address(array: np.ndarray | None) -> int | None:
 def _pack_layers(library: ctypes.CDLL, matrices: Sequence[np.ndarray], weights: np.ndarray) -> None:
     at, size = 0, library.decode_packed_size(matrices[0].shape[0], 1)
     for matrix in matrices:
-        K, H = matrix.shape[0], matrix.shape[1] // 4
+        K, H = matrix.shape[0], matrix.shape[1] // GATES
         library.decode_pack(K, H, address(matrix), address(weights[at:]))
         at += size * (K // H)
 

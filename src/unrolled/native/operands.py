@@ -19,7 +19,7 @@ from unrolled.native.library import native_library
 from unrolled.native.precisions import DTYPES
 from unrolled.native.team import Argument, Cut, cut, do_parts
 
-GATES = 4
+GATES = 4  # i f g o, in this order everywhere
 MULTIPLICATIONS_PER_MOVE = 48  # multiplications that take as long as to move a number from one place to another
 WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns that are multiplied with one reading
 PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h

@@ -13,8 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unrolled.kernels import DenseInput, Kernel, KernelInput, TokenInput
-from unrolled.kernels.contract import split_gates
+from unrolled.kernels import GATES, DenseInput, Kernel, KernelInput, TokenInput, split_gates
 from unrolled.nn.dropout import NO_DROPOUT, Dropout
 
 FORGET_BIAS = 1.0  # starts by remembering (Gers et al. 2000; Jozefowicz et al. 2015)
@@ -40,9 +39,9 @@ class LSTMLayer(nn.Module):
     ):
         super().__init__()
         self.hidden_size = hidden_size
-        self.w_ih = nn.Parameter(initialize(torch.empty(input_size, 4 * hidden_size), initialization, generator))
-        self.w_hh = nn.Parameter(initialize(torch.empty(hidden_size, 4 * hidden_size), initialization, generator))
-        self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
+        self.w_ih = nn.Parameter(initialize(torch.empty(input_size, GATES * hidden_size), initialization, generator))
+        self.w_hh = nn.Parameter(initialize(torch.empty(hidden_size, GATES * hidden_size), initialization, generator))
+        self.bias = nn.Parameter(torch.zeros(GATES * hidden_size))
         with torch.no_grad():
             self.bias[hidden_size : 2 * hidden_size] = FORGET_BIAS
 
@@ -90,7 +89,7 @@ def initialize(weight: Tensor, initialization: str, generator: torch.Generator |
     """
     if initialization not in ("glorot", "uniform", "orthogonal"):
         raise ValueError(f"initialization is glorot, orthogonal or uniform, got {initialization!r}")
-    inputs, hidden_size = weight.shape[0], weight.shape[1] // 4
+    inputs, hidden_size = weight.shape[0], weight.shape[1] // GATES
     if initialization == "orthogonal" and inputs == hidden_size:
         for gate in split_gates(weight):
             gate.copy_(nn.init.orthogonal_(torch.empty(inputs, hidden_size), generator=generator))

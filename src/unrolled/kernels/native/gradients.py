@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unrolled.native.operands import COLUMNS_BY_GATES, ROWS_BY_GATES, Operands
+from unrolled.native.operands import COLUMNS_BY_GATES, GATES, ROWS_BY_GATES, Operands
 from unrolled.native.team import cut
 
 BLOCK_NUMBERS = 5 * 2**20  # derivatives of a block, at most: 20 MiB in float32
@@ -53,7 +53,7 @@ class DenseGradient:
     ids = sums = None
 
     def __init__(self, kind: Operands, x: Tensor, w_ih: Tensor, T: int, B: int) -> None:
-        self.kind, self.x, self.T, self.B, self.H = kind, x, T, B, w_ih.shape[1] // 4
+        self.kind, self.x, self.T, self.B, self.H = kind, x, T, B, w_ih.shape[1] // GATES
         self.w = kind.pack(w_ih.t(), ROWS_BY_GATES, self.H)
         self.d_x = torch.empty(x.shape[0], w_ih.shape[0], dtype=torch.float32)
         self.d_w_ih = kind.zeros_by_group(w_ih.shape[0], self.w.K)
@@ -77,7 +77,7 @@ class TokenGradient:
 
     def __init__(self, kind: Operands, ids: Tensor, x: Tensor, w_ih: Tensor) -> None:
         self.kind, self.ids = kind, ids
-        self.sums = torch.zeros(len(x), kind.grouped_size(w_ih.shape[1] // 4), dtype=torch.float32)
+        self.sums = torch.zeros(len(x), kind.grouped_size(w_ih.shape[1] // GATES), dtype=torch.float32)
         self.dense = DenseGradient(kind, x, w_ih, len(x), 1)
 
     def add(self, block: slice, d_gates: Tensor) -> None:
@@ -96,12 +96,12 @@ class PreActivationGradient:
     ids = sums = None
 
     def __init__(self, kind: Operands, T: int, B: int, H: int) -> None:
-        self.kind, self.d_source = kind, torch.empty(T, B, 4 * H, dtype=torch.float32)
+        self.kind, self.d_source = kind, torch.empty(T, B, GATES * H, dtype=torch.float32)
 
     def add(self, block: slice, d_gates: Tensor) -> None:
         """See `SourceGradient`."""
         part = self.d_source[block]
-        part.copy_(self.kind.ungrouped(d_gates.float(), part.shape[-1] // 4).view_as(part))
+        part.copy_(self.kind.ungrouped(d_gates.float(), part.shape[-1] // GATES).view_as(part))
 
     def result(self) -> tuple[Tensor, None, None]:
         """See `SourceGradient`."""

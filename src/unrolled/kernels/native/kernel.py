@@ -25,7 +25,7 @@ from unrolled.kernels.native.gradients import (
 )
 from unrolled.kernels.native.precision import bfloat16_is_correct, bfloat16_is_fast
 from unrolled.kernels.native.softmax import native_cross_entropy
-from unrolled.native import DTYPES, native_library, native_status
+from unrolled.native import DTYPES, GATES, native_library, native_status
 from unrolled.native.operands import COLUMNS_BY_GATES, Operands, are_within, operands
 from unrolled.native.team import cut
 
@@ -125,18 +125,18 @@ def _check_shapes(
 ) -> None:
     """Raise a ValueError where the shapes do not belong together: C would read beyond a tensor's end."""
     (T, B), H = (source if ids is None else ids).shape[:2], w_hh.shape[0]
-    shapes = {"w_hh": (w_hh.shape, (H, 4 * H)), "h0": (h0.shape, (B, H)), "c0": (c0.shape, (B, H))}
+    shapes = {"w_hh": (w_hh.shape, (H, GATES * H)), "h0": (h0.shape, (B, H)), "c0": (c0.shape, (B, H))}
     if w_ih is None:
-        shapes["the input"] = source.shape, (T, B, 4 * H) if ids is None else (len(source), 4 * H)
+        shapes["the input"] = source.shape, (T, B, GATES * H) if ids is None else (len(source), GATES * H)
     else:
         shapes["the input"] = source.shape, (T, B, source.shape[-1]) if ids is None else (len(source), source.shape[-1])
-        shapes |= {"w_ih": (w_ih.shape, (source.shape[-1], 4 * H)), "the bias": (bias.shape, (4 * H,))}
+        shapes |= {"w_ih": (w_ih.shape, (source.shape[-1], GATES * H)), "the bias": (bias.shape, (GATES * H,))}
     if ids is not None:
         shapes["ids"] = ids.shape, (T, B)
     wrong = [f"{name} is {tuple(has)}, not {needed}" for name, (has, needed) in shapes.items() if tuple(has) != needed]
     if wrong:
         raise ValueError("; ".join(wrong))
-    if max(T * B * KEPT_NUMBERS, 4 * (H + WIDEST)) * (H + WIDEST) * FLOAT_BYTES > sys.maxsize:
+    if max(T * B * KEPT_NUMBERS, GATES * (H + WIDEST)) * (H + WIDEST) * FLOAT_BYTES > sys.maxsize:
         raise ValueError(f"{T} steps of {B} rows of {H} units take more bytes than there are addresses for; use fewer")
 
 
@@ -157,13 +157,13 @@ class _Recurrence(torch.autograd.Function):
         pre = kind.grouped(source) if x is None else _input_product(kind, x, w_ih, bias)
         c_first = kind.grouped_state(c0)
         G, VL = kind.groups(H), kind.vector_length
-        gates, cells = (kind.empty(T, G, B, 4, VL), kind.empty(T, G, B, VL)) if is_trained else (None, None)
+        gates, cells = (kind.empty(T, G, B, GATES, VL), kind.empty(T, G, B, VL)) if is_trained else (None, None)
         states = kind.empty(T + 1, B, kind.even(H))  # the first before any step
         states[0] = kind.of(h0)
         h = states[1:] if kind.precision == "float32" else torch.empty(T, B, H, dtype=torch.float32)
         c, w = c_first.clone(), kind.pack(w_hh, COLUMNS_BY_GATES, H)
 
-        rows = cut(B, T * 4 * H * H)
+        rows = cut(B, T * GATES * H * H)
         arrays = {"source": pre, "ids": ids, "packed": w.panels, "h0": states[0]}
         arrays |= {"gates": gates, "cells": cells, "states": states[1:], "h": h, "c": c}
         scratch_bytes = kind.size("lstm_scratch", -(-B // rows.parts), kind.even(H)) * kind.dtype.itemsize if B else 0
@@ -193,4 +193,4 @@ class _Recurrence(torch.autograd.Function):
 
 def _input_product(kind: Operands, x: Tensor, w_ih: Tensor, bias: Tensor) -> Tensor:
     """Return the grouped pre-activations (N, P) of an input (N, I')."""
-    return kind.product(x, kind.pack(w_ih, COLUMNS_BY_GATES, w_ih.shape[1] // 4), kind.grouped(bias))
+    return kind.product(x, kind.pack(w_ih, COLUMNS_BY_GATES, w_ih.shape[1] // GATES), kind.grouped(bias))

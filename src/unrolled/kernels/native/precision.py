@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unrolled.kernels.contract import DenseInput, Kernel
-from unrolled.native.library import native_library
+from unrolled.native import GATES, native_library
 
 FAST_VARIANTS = ("avx512bf16",)
 LARGEST_DIFFERENCE = 0.03  # of float32's largest number; an operand is rounded to within 1 / 256 of itself
@@ -46,7 +46,7 @@ def _step(kernel: Kernel) -> tuple[Tensor, ...]:
     """Return the loss and all derivatives of a layer on a dense input with the softmax above it."""
     T, B, H, inputs = SIZES
     generator = torch.Generator().manual_seed(1)
-    shapes = (T, B, inputs), (inputs, 4 * H), (4 * H,), (H, 4 * H), (B, H), (B, H), (inputs, H), (inputs,)
+    shapes = (T, B, inputs), (inputs, GATES * H), (GATES * H,), (H, GATES * H), (B, H), (B, H), (inputs, H), (inputs,)
     with torch.enable_grad():
         leaves = [(0.5 * torch.randn(shape, generator=generator)).requires_grad_() for shape in shapes]
         x, w_ih, bias, w_hh, h0, c0, *output = leaves
