@@ -1,7 +1,8 @@
 """The recurrence of an LSTM: one contract, several implementations that compute the same numbers.
 
-`contract` says what a kernel takes and returns, `reference` reads like the equations, `fused` derives the backward
-pass by hand, `select` chooses one and can say why, `stored_choice` keeps what was measured to be the fastest here.
+`contract` defines what a kernel takes and returns; `reference` follows the equations, `fused` has a hand-derived
+backward pass, `native` is in C. `select` chooses a kernel and `precision` its precision, each with a reason;
+`stored_choice` keeps the kernel that was measured to be the fastest on this machine.
 """
 
 from unrolled.kernels.contract import (

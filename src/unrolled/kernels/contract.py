@@ -1,13 +1,13 @@
-"""What every kernel takes and returns.
+"""The contract of a kernel: what it takes and returns.
 
 A kernel runs the recurrent part of one LSTM layer over a sequence (Hochreiter and Schmidhuber 1997, with the forget
-gate of Gers et al. 2000). The input's share of the four gates' pre-activations is computed before it, in one product
-for all steps:
+gate of Gers et al. 2000). The input's contribution to the pre-activations of the four gates, in parentheses, is
+computed first, in one product for all steps:
 
     a_t = (x_t W_ih + b) + h_{t-1} W_hh          i, f, o = sigmoid(a)    g = tanh(a)
     c_t = f * c_{t-1} + i * g                    h_t = o * tanh(c_t)
 
-T: time steps, B: rows of the batch, H: hidden size, V: rows of a table. The gates' columns stand in the order i f g o.
+T: time steps, B: rows of the batch, H: hidden size, V: rows of a table. The gates are in the order i f g o.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class PreActivations:
 
 @dataclass(frozen=True)
 class PreActivationTable:
-    """Pre-activations of a first layer over few distinct tokens: each looks up its row of the table.
+    """Pre-activations of a first layer over few distinct tokens: each token looks up its row of the table.
 
-    The table is embedding W_ih + b, so the tensor of (T, B, 4H) is never built.
+    The table is embedding W_ih + b, so the tensor (T, B, 4H) is never built.
     """
 
     table: Tensor  # (V, 4H)
@@ -59,7 +59,7 @@ class PreActivationTable:
 
 @dataclass(frozen=True)
 class DenseInput:
-    """A layer's input and its weights: the kernel hoists the product x W_ih + b out of the loop over time."""
+    """A layer's input and input weights: the kernel computes x W_ih + b once, before the loop over time."""
 
     x: Tensor  # (T, B, I)
     w_ih: Tensor  # (I, 4H)
@@ -73,19 +73,18 @@ class DenseInput:
 
 @dataclass(frozen=True)
 class TokenInput:
-    """Tokens, what they embed as, and a first layer's weights, where the tokens of a batch repeat themselves.
+    """Tokens, their embedding and a first layer's input weights, for batches in which tokens repeat.
 
-    A kernel turns it into a `PreActivationTable`: one product for each row of the embedding, not for each token of the
-    batch.
+    A kernel turns it into a `PreActivationTable`: one product per row of the embedding, not per token of the batch.
     """
 
-    embedding: Tensor  # (V, I), of the vocabulary or of what occurs of it
+    embedding: Tensor  # (V, I), of the vocabulary or of the tokens that occur
     ids: Tensor  # (T, B), integers: rows of the embedding
     w_ih: Tensor  # (I, 4H)
     bias: Tensor  # (4H,)
 
     def pre_activation_table(self) -> PreActivationTable:
-        """Return the table of pre-activations, and the tokens that look them up."""
+        """Return the table of pre-activations with the tokens that look them up."""
         return PreActivationTable(torch.addmm(self.bias, self.embedding, self.w_ih), self.ids)
 
 
@@ -93,7 +92,7 @@ KernelInput = PreActivations | PreActivationTable | DenseInput | TokenInput
 
 
 def precompute_inputs(inputs: KernelInput) -> PreActivations | PreActivationTable:
-    """Return pre-activations in the place of an input and its weights: their product, made once for all steps."""
+    """Return the pre-activations of an input and its weights, from one product for all steps; others as they are."""
     if isinstance(inputs, DenseInput):
         return inputs.pre_activations()
     return inputs.pre_activation_table() if isinstance(inputs, TokenInput) else inputs
@@ -104,7 +103,7 @@ class Availability:
     """Whether a kernel runs on this machine."""
 
     is_given: bool
-    description: str  # what the kernel is or, where it does not run, why; in words for the user
+    description: str  # what the kernel is or, if it does not run, why; for the user
 
 
 class Kernel(Protocol):
@@ -143,8 +142,8 @@ class Kernel(Protocol):
         """Run one layer over a sequence.
 
         Args:
-            inputs: the input's pre-activations, (T, B, 4H), or a table and token ids; or a dense input and its
-                weights, or token ids, their embedding and its weights.
+            inputs: the input's pre-activations, (T, B, 4H), or a table of them and token ids; or a dense input or
+                embedded tokens with the input weights.
             w_hh: recurrent weights, (H, 4H), applied as h W_hh.
             h0: hidden state before the first step, (B, H). Never written to.
             c0: cell state before the first step, (B, H). Never written to.
@@ -157,15 +156,14 @@ class Kernel(Protocol):
     def summed_cross_entropy(
         self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
     ) -> Tensor:
-        """Return the summed cross-entropy in nats, a scalar: output layer and softmax in one.
+        """Return the summed cross-entropy in nats, a scalar: output layer, softmax and loss in one.
 
         Args:
             h: hidden states, (N, H).
             weight: of the output layer, (V, H).
             bias: of the output layer, (V,).
             targets: tokens (N,), or `unrolled.kernels.softmax.IGNORED`.
-            scale: the sum is multiplied by it. With 1 / N the result is the mean, and nothing is
-                left to scale on the way back.
+            scale: factor of the sum. With 1 / N the result is the mean, and the backward pass need not scale anything.
         """
         ...
 

@@ -1,6 +1,6 @@
 """Which precision the operands of a training step's products have, and why.
 
-A kernel says which precisions it has and what speaks against one on this machine; see `Kernel.precisions`. Whatever the
+A kernel declares which precisions it has, and any objection to one on this machine; see `Kernel.precisions`. In every
 precision, sums, the running cell state, the derivatives of the states and the weights themselves stay float32.
 """
 
@@ -14,14 +14,14 @@ from unrolled.kernels.contract import Kernel
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """A precision and the reason for it, in words for the user."""
+    """A precision and the reason for it, for the user."""
 
     precision: str
     reason: str
 
 
 class Float32Only:
-    """The precisions of a kernel that has one; see `Kernel`."""
+    """The precisions of a kernel that only has float32; see `Kernel`."""
 
     precision = "float32"
 
@@ -41,7 +41,7 @@ class Float32Only:
 
 
 def choose_precision(requested: str, kernel: Kernel, device_type: str) -> PrecisionChoice:
-    """Return the precision of training; `auto` is the kernel's first one that nothing speaks against.
+    """Return the precision of training; `auto` is the kernel's first one without an objection.
 
     Raises:
         ValueError: the kernel does not have the requested precision on this kind of device; says what to use instead.

@@ -1,4 +1,4 @@
-"""The LSTM as its equations say it, one line each; autograd differentiates it.
+"""The LSTM equations, one line each; autograd differentiates them.
 
     i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)       with a = x W_ih + b + h W_hh
     c' = f * c + i * g
@@ -19,7 +19,7 @@ def lstm_step(pre_activations: Tensor, w_hh: Tensor, h: Tensor, c: Tensor) -> tu
     """Advance one layer by one time step.
 
     Args:
-        pre_activations: the input's share x W_ih + b, (B, 4H).
+        pre_activations: those of the input, x W_ih + b, (B, 4H).
         w_hh: recurrent weights, (H, 4H).
         h: hidden state, (B, H).
         c: cell state, (B, H).
@@ -38,7 +38,7 @@ def lstm_step(pre_activations: Tensor, w_hh: Tensor, h: Tensor, c: Tensor) -> tu
 
 
 class ReferenceKernel(Float32Only):
-    """The equations, step by step, differentiated by autograd: slow, readable, the measure of every other kernel."""
+    """The equations, step by step, differentiated by autograd: slow, readable, the reference for all kernels."""
 
     name = "reference"
 

@@ -1,6 +1,6 @@
 """Which kernel runs, and why.
 
-The one that was asked for, else the one that was measured the fastest on this machine, else the fastest on most.
+The requested one, else the one measured to be the fastest on this machine, else the one that is fastest on most.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MEASURED = "measured the fastest here by `unrolled bench kernels --store`"
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """A kernel and the reason for it, in words for the user."""
+    """A kernel and the reason for it, for the user."""
 
     kernel: Kernel
     reason: str
@@ -34,7 +34,7 @@ def available_kernels() -> dict[str, Kernel]:
 def select_kernel(name: str = "auto", device_type: str = "cpu") -> KernelChoice:
     """Return the kernel of that name; `auto` chooses the fastest for a kind of device: cpu, cuda or mps.
 
-    On the CPU the fastest is what a measurement on this very machine found, where one was stored and still holds.
+    On the CPU a measurement on this machine decides, if one is stored and still applies.
 
     Raises:
         ValueError: no kernel has that name.
@@ -61,7 +61,7 @@ def explain_kernels() -> dict[str, str]:
 
 
 def kernel_status(name: str) -> str:
-    """Return, for the user, whether the kernel of that name is available on this machine, and why."""
+    """Return whether the kernel of that name is available on this machine, and why; for the user."""
     here = next(kind for kind in KERNELS if kind.name == name).availability()
     return f"{'available' if here.is_given else 'not available'}: {here.description}"
 
@@ -73,7 +73,7 @@ def explain_precision() -> str:
 
 
 def _fastest(device_type: str) -> KernelChoice:
-    """Return the fastest kernel for the device, and which faster one is not available."""
+    """Return the fastest available kernel for the device; the reason names a faster one that is not available."""
     missing = ""
     for kind in (kind for kind in reversed(KERNELS) if kind.is_made_for(device_type)):
         here = kind.availability()
@@ -86,9 +86,9 @@ def _fastest(device_type: str) -> KernelChoice:
 def _explain_stored() -> str:
     stored = read_choice()
     if stored is None:
-        return "none; `unrolled bench kernels --store` measures and makes one"
+        return "none; `unrolled bench kernels --store` measures and stores one"
     if stored.kernel not in available_kernels():
-        return "ignored: it names a kernel that is not here"
+        return "ignored: it names a kernel that is not available"
     if changed := stored.outdated():
         return f"{stored.kernel}, ignored: measured with another {', '.join(changed)}"
     return f"{stored.kernel}, measured at the shape {stored.shape}"

@@ -1,7 +1,7 @@
-"""A language model's weights as `decode.c` reads them, and its calls.
+"""A language model's weights packed for `decode.c`, and calls of its functions.
 
-All arrays are numpy's, float32 and contiguous unless it is said otherwise, and stay alive as long as the objects here.
-The caller checks ids and shapes: C reads what it is told to.
+All arrays are numpy arrays, float32 and contiguous unless stated otherwise, and live as long as the objects here. The
+caller checks ids and shapes: C does not.
 
 V: vocabulary, H: hidden size, L: layers, B: rows, S: tokens of a block, W: tokens of the repetition penalty's window.
 """
@@ -19,8 +19,8 @@ from unrolled.native.precisions import DTYPES
 from unrolled.native.threads import parts_of, run_parts
 
 _SIZE, _POINTER, _DOUBLE, _INT = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
-LINE_BYTES = 64  # of a cache; vectors that straddle two of them take twice as long to read
-ROWS_A_THREAD = 4  # below that, all threads would read all weights for little work
+LINE_BYTES = 64  # of a cache line; vectors that straddle two lines take twice as long to read
+ROWS_A_THREAD = 4  # with fewer, each thread would read all weights for little work
 
 
 class Model(ctypes.Structure):
@@ -52,7 +52,7 @@ class Rows(ctypes.Structure):
 
 
 class PackedModel:
-    """Weights in the order in which C reads them; never changed, so any number of threads may share them."""
+    """Weights in the order in which C reads them. Immutable, so threads can share them."""
 
     def __init__(
         self,
@@ -65,11 +65,11 @@ class PackedModel:
         """Pack a model.
 
         Args:
-            table: (V, 4H), what each token brings to the first layer's gates i f g o, its bias included.
+            table: (V, 4H), the pre-activations of the first layer's gates i f g o for each token, bias included.
             layers: for each a matrix, (H, 4H) for the first and W_ih over W_hh (2H, 4H) above, and its bias (4H,).
             output_weight: (V, H).
             output_bias: (V,).
-            precision: float32, or bfloat16 for matrices of half the size; sums, state and table stay float32.
+            precision: float32, or bfloat16 to halve the size of the matrices; sums, state and table stay float32.
 
         Raises:
             ValueError: an unknown precision.
@@ -85,7 +85,7 @@ class PackedModel:
         weights = _aligned(library.decode_packed_size(H, L))
         output = _aligned(library.decode_packed_output_size(V, H))
         _pack_layers(library, [np.ascontiguousarray(matrix, np.float32) for matrix, _ in layers], weights)
-        matrix = np.ascontiguousarray(output_weight, np.float32)  # by a name, or it would be gone before C reads it
+        matrix = np.ascontiguousarray(output_weight, np.float32)  # named, so that it is not freed before C reads it
         library.decode_pack_output(V, H, address(matrix), address(output))
         biases = np.stack([np.asarray(bias, np.float32) for _, bias in layers])[1:]
         if precision == "bfloat16":
@@ -105,12 +105,12 @@ class PackedModel:
         )
 
     def read(self, ids: np.ndarray, h: np.ndarray, c: np.ndarray, logits: np.ndarray) -> None:
-        """Feed a text to one row: ids (N,) int64, at least one; h and c in and out, (L, 1, H); logits out, (V,)."""
-        arrays = (ids, h, np.empty_like(h), c, logits)  # by a name, or the third would be gone before C writes to it
+        """Feed tokens to one row: ids (N,) int64, at least one; h and c in and out, (L, 1, H); logits out, (V,)."""
+        arrays = (ids, h, np.empty_like(h), c, logits)  # named, so that the third is not freed before C writes to it
         self._library.decode_read(self._model, len(ids), *map(address, arrays))
 
     def write(self, settings: DrawSettings, rows: Rows, fresh: bool) -> None:
-        """Write a block for every row; `fresh`: the logits are those of its first token."""
+        """Write a block of tokens for each row; `fresh`: the logits already are those of its first token."""
         shared = ctypes.byref(settings), ctypes.byref(rows)
 
         def write_rows(first: int, last: int) -> None:
@@ -121,10 +121,10 @@ class PackedModel:
 
 
 def address(array: np.ndarray | None) -> int | None:
-    """Return the address of an array's first number; null for none.
+    """Return the address of an array's first number; None for None.
 
     Raises:
-        ValueError: the numbers do not lie side by side.
+        ValueError: the array is not contiguous.
     """
     if array is None:
         return None
@@ -142,14 +142,14 @@ def _pack_layers(library: ctypes.CDLL, matrices: Sequence[np.ndarray], weights: 
 
 
 def _as_bfloat16(library: ctypes.CDLL, packed: np.ndarray) -> np.ndarray:
-    """Return packed weights as bfloat16, two of them in the room of each float32."""
+    """Return packed weights as bfloat16, two in the space of each float32."""
     rounded = _aligned(len(packed) // 2)
     library.decode_halve(len(packed), address(packed), address(rounded))
     return rounded
 
 
 def _aligned(size: int) -> np.ndarray:
-    """Return `size` numbers that begin with a cache line."""
-    room = np.empty(size + LINE_BYTES // 4, np.float32)
-    start = -address(room) % LINE_BYTES // 4
-    return room[start : start + size]
+    """Return `size` numbers that start at a cache line."""
+    memory = np.empty(size + LINE_BYTES // 4, np.float32)
+    start = -address(memory) % LINE_BYTES // 4
+    return memory[start : start + size]

@@ -1,7 +1,8 @@
-"""The C functions for operands of one kind, float32 or bfloat16, on tensors; see the headers beside this file.
+"""The C functions for operands of one kind, float32 or bfloat16, on tensors; see the headers in `csrc/`.
 
-"Grouped": four gates of VL units side by side, and then those of the next VL units, with zeros beyond the last unit; P
-numbers for H units, a multiple of 4 VL. "Operands": a matrix (M, K') of the kind, K' being K made even for bfloat16.
+"Grouped": four gates of VL units side by side, then those of the next VL units, with zeros beyond the last unit; P
+numbers for H units, a multiple of 4 VL. "Operands": a matrix (M, K') of that kind, where K' is K, rounded up to even
+for bfloat16.
 M: rows, K: inner size, N: columns, H: hidden size, G: groups of VL units.
 """
 
@@ -20,8 +21,8 @@ from unrolled.native.precisions import DTYPES
 from unrolled.native.team import Argument, Cut, cut, do_parts
 
 GATES = 4  # i f g o, in this order everywhere
-MULTIPLICATIONS_PER_MOVE = 48  # multiplications that take as long as to move a number from one place to another
-WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns that are multiplied with one reading
+MULTIPLICATIONS_PER_MOVE = 48  # moving a number takes as long as this many multiplications
+WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns per read of the other operand
 PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h
 _ONE = torch.ones((), dtype=torch.float32)
 
@@ -37,39 +38,39 @@ class Packed:
 
 @dataclass(frozen=True)
 class Operands:
-    """Products, and what else there is for operands of one kind."""
+    """Products and packing for operands of one kind."""
 
     library: ctypes.CDLL
     precision: str
 
     @property
     def dtype(self) -> torch.dtype:
-        """The kind of the operands."""
+        """The type of the operands."""
         return DTYPES[self.precision]
 
     @property
     def vector_length(self) -> int:
-        """VL: units of a gate that stand side by side."""
+        """VL: the units of a gate in a group."""
         return self.library.lstm_vector_length()
 
     def size(self, name: str, *sizes: int) -> int:
-        """Call the C function of that name for this kind, which tells a size."""
+        """Call the C function of that name for this kind; it returns a size."""
         return getattr(self.library, f"{name}_{self.precision}")(*sizes)
 
-    def do(self, work: str, things: Cut, *, scratch_bytes: int = 0, **arguments: Argument) -> None:
-        """Do a work of the library for this kind; see `do_parts`."""
-        do_parts(self.library, work, self.precision, things, scratch_bytes, arguments)
+    def do(self, work: str, items: Cut, *, scratch_bytes: int = 0, **arguments: Argument) -> None:
+        """Process a kind of work of the library for these operands; see `do_parts`."""
+        do_parts(self.library, work, self.precision, items, scratch_bytes, arguments)
 
     def empty(self, *shape: int) -> Tensor:
-        """Return uninitialised operands."""
+        """Return uninitialized operands."""
         return torch.empty(shape, dtype=self.dtype)
 
     def even(self, size: int) -> int:
-        """Return the width that a matrix of so many columns has as operands."""
+        """Return the width, as operands, of a matrix with `size` columns."""
         return size + size % 2 if self.precision == "bfloat16" else size
 
     def of(self, x: Tensor) -> Tensor:
-        """Return a float32 matrix (M, K) as operands (M, K'); the matrix itself where there is nothing to change."""
+        """Return a float32 matrix (M, K) as operands (M, K'); the matrix itself for float32 operands."""
         x = x.contiguous()
         if self.dtype == x.dtype:
             return x
@@ -95,7 +96,7 @@ class Operands:
         return Packed(panels, K, self.grouped_size(units) if order == COLUMNS_BY_GATES else N)
 
     def product(self, x: Tensor, w: Packed, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-        """Return x W + bias, (M, N) in float32, for operands x (M, K'); in `out`, where it is given."""
+        """Return x W + bias, (M, N) in float32, for operands x (M, K'); in `out`, if given."""
         M = x.shape[0]
         out = torch.empty(M, w.N, dtype=torch.float32) if out is None else out
         scratch_bytes = self.size("product_scratch", w.K) * self.dtype.itemsize
@@ -104,17 +105,17 @@ class Operands:
         return out
 
     def zeros_by_group(self, rows: int, columns: int) -> Tensor:
-        """Return zeros in the shape in which `add_transposed_product` sums up: (groups, rows, 4 VL)."""
+        """Return zeros in the layout to which `add_transposed_product` adds: (groups, rows, 4 VL)."""
         group = GATES * self.vector_length
         return torch.zeros(-(-columns // group), rows, group, dtype=torch.float32)
 
     def add_transposed_product(
         self, out: Tensor, a: Tensor, b: Tensor, columns: int, sums: Tensor | None = None, ids: Tensor | None = None
     ) -> None:
-        """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') of so many columns.
+        """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') with `columns` columns.
 
-        On the way, where `sums` is given, (V, N), the rows of b are added to its rows that ids (M,) name; without ids,
-        all of them to its first.
+        If `sums` (V, N) is given, each row of b is also added to the row of `sums` given by ids (M,); without ids, to
+        its first row.
         """
         groups, K, wide = out.shape
         M = a.shape[0]
@@ -129,7 +130,7 @@ class Operands:
             "out": out,
         }
         scratch_bytes = self.size("transposed_product_scratch") * self.dtype.itemsize
-        if M and sums is None and groups * wide < K:  # the longer side is cut: the other is packed by each thread
+        if M and sums is None and groups * wide < K:  # split along the longer side: each thread packs the other one
             rows = cut(K, M * groups * wide)
             self.do("transposed_product_rows", rows, **shared, scratch_bytes=scratch_bytes)
         elif M:
@@ -143,10 +144,10 @@ class Operands:
 
         Args:
             by_group: the sums.
-            columns: of theirs.
-            scale: a number to multiply them by.
-            order: PLAIN for a matrix (rows, columns); COLUMNS_BY_GATES where the columns are the grouped gates of
-                `units` units, for (rows, 4H).
+            columns: their number of columns.
+            scale: factor of the sums, a scalar tensor; 1 if not given.
+            order: PLAIN for a matrix (rows, columns); COLUMNS_BY_GATES if the columns are the grouped gates of `units`
+                units, for (rows, 4H).
             units: H.
         """
         rows = by_group.shape[1]

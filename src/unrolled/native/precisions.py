@@ -1,4 +1,4 @@
-"""The kinds of operands that the C library multiplies: the one list of its precisions."""
+"""The precisions of the C library's operands: the only list of them."""
 
 from __future__ import annotations
 

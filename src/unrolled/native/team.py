@@ -1,4 +1,4 @@
-"""Work of the C library in parts, by a team of threads; see `team.h` and `parts.h`."""
+"""Work of the C library, divided into parts for a team of threads; see `team.h` and `parts.h`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from unrolled.native.threads import call_in_threads, threads_worth
 
-LINE_BYTES = 64  # members' scratch begins on cache lines of its own
+LINE_BYTES = 64  # each member's scratch space starts at a cache line
 
-# the arguments of each work's parts in the order of `parts.h`: SIZES, and addresses of arrays
+# the arguments of each kind of work in the order of `parts.h`: SIZES, and addresses of arrays
 PARTS = {
     "operands": ("K", "x", "out"),
     "pack": ("K", "N", "order", "units", "w", "down", "across", "packed"),
@@ -36,7 +36,7 @@ Argument = int | Tensor | None
 
 
 class _Work(ctypes.Structure):
-    """As `team_work`."""
+    """`team_work` of C."""
 
     _fields_ = (
         ("part", ctypes.c_void_p),
@@ -52,7 +52,7 @@ class _Work(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Cut:
-    """So many things in parts for a team of threads; whoever is free takes the next part."""
+    """`count` items, divided into parts for a team of threads; a free thread takes the next part."""
 
     count: int
     parts: int
@@ -60,12 +60,12 @@ class Cut:
 
 
 def cut(count: int, work: int, most: int | None = None) -> Cut:
-    """Cut `count` things into as many parts for each thread.
+    """Divide `count` items into parts, the same number for each thread.
 
     Args:
-        count: number of things.
-        work: multiplications, or what takes as long, for each thing.
-        most: things of a part, at most; none: each thread has one part.
+        count: number of items.
+        work: multiplications per item, or the equivalent of other work.
+        most: items in a part, at most; without it, each thread has one part.
     """
     threads = threads_worth(count, work)
     parts = threads if most is None else threads * -(-count // (threads * most))
@@ -73,20 +73,20 @@ def cut(count: int, work: int, most: int | None = None) -> Cut:
 
 
 def do_parts(
-    library: ctypes.CDLL, name: str, precision: str, things: Cut, scratch_bytes: int, arguments: dict[str, Argument]
+    library: ctypes.CDLL, name: str, precision: str, items: Cut, scratch_bytes: int, arguments: dict[str, Argument]
 ) -> None:
-    """Do a work for operands of that precision, all parts of it.
+    """Process all parts of some work, for operands of that precision.
 
     Args:
         library: the C functions.
-        name: of the work, one of PARTS.
+        name: the kind of work, one of PARTS.
         precision: `float32` or `bfloat16`.
-        things: the parts.
-        scratch_bytes: what a member of the team needs.
-        arguments: those that PARTS names, in any order: sizes, tensors, and None for an array that is not there.
+        items: the parts.
+        scratch_bytes: needed by each member of the team.
+        arguments: those that PARTS lists, in any order: sizes, tensors, and None for an absent array.
 
     Raises:
-        TypeError: an argument is missing, unknown, or of the wrong type; C would read the others in its place.
+        TypeError: an argument is missing, unknown, or of the wrong type.
     """
     if problems := _problems(PARTS[name], arguments):
         raise TypeError(f"{name}: {', '.join(problems)}")
@@ -95,15 +95,15 @@ def do_parts(
     plain = (a.data_ptr() if isinstance(a, Tensor) else a or 0 for a in arguments.values())
     numbers = (ctypes.c_size_t * len(arguments))(*plain)
     scratch_bytes = -(-scratch_bytes // LINE_BYTES) * LINE_BYTES
-    scratch = torch.empty(things.threads * scratch_bytes, dtype=torch.uint8)
+    scratch = torch.empty(items.threads * scratch_bytes, dtype=torch.uint8)
     work = _Work(
-        part, ctypes.addressof(numbers), things.count, things.parts, scratch.data_ptr(), scratch_bytes, 0, 0
+        part, ctypes.addressof(numbers), items.count, items.parts, scratch.data_ptr(), scratch_bytes, 0, 0
     )  # fmt: skip
-    call_in_threads(library.team_member, ctypes.addressof(work), things.threads)
+    call_in_threads(library.team_member, ctypes.addressof(work), items.threads)
 
 
 def _problems(names: tuple[str, ...], arguments: dict[str, Argument]) -> list[str]:
-    """Return what is wrong with the arguments of a work whose parts take these names."""
+    """Return what is wrong with the arguments of work that takes these names."""
     missing = [f"{name} is missing" for name in names if name not in arguments]
     unknown = [f"{name} is unknown" for name in arguments if name not in names]
     wrong = [

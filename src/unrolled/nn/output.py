@@ -1,6 +1,6 @@
-"""The output layer: from the top layer's hidden states to the logits of the next token, and to their loss.
+"""The output layer: from the top layer's hidden states to the logits of the next token, and their loss.
 
-    separate   logits = h W^T + b          W (V, H), weights of its own
+    separate   logits = h W^T + b          W (V, H), separate weights
     tied       logits = h E^T + b          E (V, H), the embedding    (Press and Wolf 2017, https://arxiv.org/abs/1608.05859)
 
 Another kind of output layer is a subclass of `MatrixOutput` with its own `matrix`, or its own `logits`, and a line in
@@ -25,12 +25,12 @@ TIED_BOUND = 0.1
 
 
 class MatrixOutput(nn.Module):
-    """An output layer that is one matrix and a bias, whichever matrix that is."""
+    """An output layer that consists of a matrix and a bias."""
 
     bias: Tensor  # (V,)
 
     def matrix(self, embedding: Tensor) -> Tensor:
-        """Return the weights, (V, H); `embedding` is that of the model, (V, E)."""
+        """Return the weights, (V, H), given the model's embedding, (V, E)."""
         raise NotImplementedError
 
     def logits(self, h: Tensor, embedding: Tensor) -> Tensor:
@@ -48,9 +48,9 @@ class MatrixOutput(nn.Module):
         Args:
             h: hidden states, (N, H).
             targets: tokens (N,), or `unrolled.kernels.softmax.IGNORED`.
-            embedding: that of the model, (V, E).
-            kernel: computes output layer and softmax in one.
-            scale: the sum is multiplied by it.
+            embedding: the model's embedding, (V, E).
+            kernel: computes output layer, softmax and loss in one.
+            scale: factor of the sum.
         """
         if is_overridden(self, MatrixOutput, "logits"):
             return cross_entropy_of_logits(self.logits(h, embedding), targets, scale)
@@ -58,7 +58,7 @@ class MatrixOutput(nn.Module):
 
 
 class SeparateOutput(MatrixOutput):
-    """An output layer with weights of its own.
+    """An output layer with separate weights.
 
     Args:
         vocabulary_size: number of tokens, V.
@@ -83,7 +83,7 @@ class TiedOutput(MatrixOutput):
     """An output layer whose weights are the embedding.
 
     Args:
-        embedding: of the model; its rows are output weights too, and those begin small.
+        embedding: of the model; as output weights, its rows are initialized small.
         generator: source of the embedding's initial weights.
     """
 
@@ -110,7 +110,7 @@ def is_overridden(module: nn.Module, base: type[nn.Module], method: str) -> bool
 def make_output_layer(
     settings: ModelSettings, embedding: TokenEmbedding, generator: torch.Generator | None = None
 ) -> SeparateOutput | TiedOutput:
-    """Return a new output layer of the kind that the settings name, for a model with this embedding."""
+    """Return a new output layer of the configured kind, for a model with this embedding."""
     if settings.tying == "tied":
         return TiedOutput(embedding, generator)
     return SeparateOutput(len(embedding.weight), settings.hidden_size, generator)

@@ -1,7 +1,7 @@
-"""What becomes of the derivatives by the pre-activations, a block of time steps at a time.
+"""The backward pass through the pre-activations, a block of time steps at a time.
 
-They are used where they are made: a block is still in the processor's cache when it is multiplied with the states for
-the weights' derivatives, and with the input's; all steps' are never in memory at once.
+The derivatives by a block's pre-activations are still in the processor's cache when they are multiplied by the states
+and by the inputs for the derivatives by the weights; those of all steps are never in memory at once.
 
 T: steps, B: rows, I: input size, H: hidden size, P: grouped gates, V: rows of a table.
 """
@@ -16,24 +16,24 @@ from torch import Tensor
 from unrolled.native.operands import COLUMNS_BY_GATES, GATES, ROWS_BY_GATES, Operands
 from unrolled.native.team import cut
 
-BLOCK_NUMBERS = 5 * 2**20  # derivatives of a block, at most: 20 MiB in float32
+BLOCK_NUMBERS = 5 * 2**20  # derivatives in a block, at most: 20 MiB in float32
 
 
 class SourceGradient(Protocol):
-    """Sums up the derivatives by what the pre-activations came from."""
+    """Accumulates the derivatives by the source of the pre-activations."""
 
-    ids: Tensor | None  # (T, B): the derivatives are summed up by token
-    sums: Tensor | None  # (V, P): those sums; the recurrent weights' product, which reads the same numbers, makes them
+    ids: Tensor | None  # (T, B) if the derivatives are summed by token
+    sums: Tensor | None  # (V, P): those sums, computed along with the recurrent weights' product
 
     def add(self, block: slice, d_gates: Tensor) -> None:
-        """Take the derivatives (steps * B, P) of a block of steps."""
+        """Add the derivatives (steps * B, P) of a block of steps."""
 
     def result(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return the derivatives by the source, and by W_ih and the bias where the source is a dense input."""
+        """Return the derivatives by the source, and by W_ih and the bias if the source has them."""
 
 
 class TableGradient:
-    """By a table (V, 4H): the rows of the tokens that looked up the same one are added."""
+    """By a table (V, 4H): the rows of all tokens that looked up the same row are added."""
 
     def __init__(self, kind: Operands, ids: Tensor, rows: int, H: int) -> None:
         self.kind, self.ids, self.H = kind, ids, H
@@ -73,7 +73,7 @@ class DenseGradient:
 
 
 class TokenGradient:
-    """By an embedding (V, I), its weights and the bias: those by the table, which was the product of them."""
+    """By an embedding (V, I), W_ih and the bias, through the table that is their product."""
 
     def __init__(self, kind: Operands, ids: Tensor, x: Tensor, w_ih: Tensor) -> None:
         self.kind, self.ids = kind, ids
@@ -91,7 +91,7 @@ class TokenGradient:
 
 
 class PreActivationGradient:
-    """By pre-activations (T, B, 4H) that were given as they are."""
+    """By pre-activations (T, B, 4H)."""
 
     ids = sums = None
 
@@ -123,8 +123,8 @@ def backward(
         grad_h: derivative by the hidden states, (T, B, H).
         grad_c_last: by the last cell state, (B, H).
         w_hh: recurrent weights, (H, 4H).
-        kept: of the forward pass: states (T + 1, B, H'), h0 being the first, c0 (G, B, VL), gates and cells.
-        source: takes the derivatives by the pre-activations.
+        kept: saved in the forward pass: states (T + 1, B, H') from h0 on, c0 (G, B, VL), gates and cells.
+        source: accumulates the derivatives by the pre-activations.
     """
     states, c0, gates, cells = kept
     (T, B, H), w = grad_h.shape, kind.pack(w_hh.t(), ROWS_BY_GATES, w_hh.shape[0])
@@ -145,7 +145,7 @@ def backward(
 
 
 def _steps_of_block(T: int, numbers: int) -> int:
-    """Return how many steps of so many derivatives each make a block, all blocks being of nearly the same size."""
+    """Return the number of steps in a block, given the derivatives of each step; blocks have nearly equal sizes."""
     most = max(1, BLOCK_NUMBERS // max(1, numbers))
     blocks = max(1, -(-T // most))
     return max(1, -(-T // blocks))

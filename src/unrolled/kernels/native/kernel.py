@@ -1,7 +1,7 @@
-"""The native kernel as nodes of autograd's graph: float32 on the CPU; anything else goes to the fused kernel.
+"""The native kernel as autograd functions: float32 tensors on the CPU; the fused kernel takes all others.
 
-The derivation is that of `unrolled.kernels.fused`. For the backward pass it keeps 6 H numbers a row and time step: the
-four gates, the cell state and the hidden state; in bfloat16, where that is the precision, else in float32.
+The derivation is that of `unrolled.kernels.fused`. For the backward pass it saves 6 H numbers per row and time step, in
+the kernel's precision: the four gates, the cell state and the hidden state.
 
 T: steps, B: rows, I: input size, H: hidden size, V: rows of a table, N: tokens.
 """
@@ -29,8 +29,8 @@ from unrolled.native import DTYPES, GATES, native_library, native_status
 from unrolled.native.operands import COLUMNS_BY_GATES, Operands, are_within, operands
 from unrolled.native.team import cut
 
-KEPT_NUMBERS = 6  # a unit, row and step, for the backward pass
-WIDEST = 64  # units to which the packed W is rounded up
+KEPT_NUMBERS = 6  # per unit, row and step, for the backward pass
+WIDEST = 64  # the packed W is rounded up to a multiple of this many units
 FLOAT_BYTES = 4
 PREFERRED_FIRST = tuple(reversed(DTYPES))
 
@@ -40,7 +40,7 @@ class NativeKernel:
 
     Args:
         precision: of the operands of products while training, `float32` or `bfloat16`. Sums, the cell state, the
-            states' derivatives and the weights are float32 in both; without gradients everything is.
+            derivatives of the states and the weights are float32 in both, as is everything without gradients.
     """
 
     name = "native"
@@ -51,7 +51,7 @@ class NativeKernel:
 
     @staticmethod
     def availability() -> Availability:
-        """Tell which variant of the library is in use, or why there is none."""
+        """Name the variant of the library that is in use, or say why none is."""
         return Availability(native_library() is not None, native_status())
 
     @staticmethod
@@ -60,7 +60,7 @@ class NativeKernel:
         return device_type == "cpu"
 
     def precisions(self, device_type: str) -> tuple[str, ...]:
-        """See `Kernel.precisions`; where the fused kernel takes over, its precision is the only one."""
+        """See `Kernel.precisions`; those of the fused kernel where it takes over."""
         has_all = self.is_made_for(device_type) and native_library() is not None
         return PREFERRED_FIRST if has_all else self._otherwise.precisions(device_type)
 
@@ -106,7 +106,7 @@ def _is_trained(*tensors: Tensor) -> bool:
 
 
 def _parts(inputs: KernelInput) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Return source, ids, W_ih and bias: the source is a table for ids, or pre-activations; or an input for W_ih."""
+    """Return source, ids, W_ih and bias; with W_ih, the source is an input or an embedding, else pre-activations."""
     if isinstance(inputs, TokenInput):
         return inputs.embedding, inputs.ids, inputs.w_ih, inputs.bias
     if isinstance(inputs, PreActivationTable):
@@ -123,7 +123,7 @@ def _is_foreign(tensor: Tensor) -> bool:
 def _check_shapes(
     source: Tensor, ids: Tensor | None, w_ih: Tensor | None, bias: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor
 ) -> None:
-    """Raise a ValueError where the shapes do not belong together: C would read beyond a tensor's end."""
+    """Raise a ValueError if the shapes do not match: C would read beyond a tensor's end."""
     (T, B), H = (source if ids is None else ids).shape[:2], w_hh.shape[0]
     shapes = {"w_hh": (w_hh.shape, (H, GATES * H)), "h0": (h0.shape, (B, H)), "c0": (c0.shape, (B, H))}
     if w_ih is None:
@@ -141,14 +141,14 @@ def _check_shapes(
 
 
 def _checked(ids: Tensor, rows: int) -> Tensor:
-    """Return ids as C reads them; an id outside the table would read foreign memory there."""
+    """Return ids as C reads them, after a check: C would read foreign memory for an id outside the table."""
     if not are_within(ids, rows):
         raise IndexError(f"an id is outside the table of {rows} rows")
     return ids.to("cpu", torch.int64).contiguous()
 
 
 class _Recurrence(torch.autograd.Function):
-    """A layer as one node. `source` is a table (V, 4H) for ids (T, B), or (T, B, 4H); for w_ih, I stands for 4H."""
+    """A layer as one node. `source` is a table (V, 4H) for ids (T, B), or (T, B, 4H); with w_ih, I replaces 4H."""
 
     @staticmethod
     def forward(ctx, kind: Operands, is_trained: bool, source, ids, w_ih, bias, w_hh, h0, c0) -> tuple[Tensor, Tensor]:
@@ -158,7 +158,7 @@ class _Recurrence(torch.autograd.Function):
         c_first = kind.grouped_state(c0)
         G, VL = kind.groups(H), kind.vector_length
         gates, cells = (kind.empty(T, G, B, GATES, VL), kind.empty(T, G, B, VL)) if is_trained else (None, None)
-        states = kind.empty(T + 1, B, kind.even(H))  # the first before any step
+        states = kind.empty(T + 1, B, kind.even(H))  # the first is h0
         states[0] = kind.of(h0)
         h = states[1:] if kind.precision == "float32" else torch.empty(T, B, H, dtype=torch.float32)
         c, w = c_first.clone(), kind.pack(w_hh, COLUMNS_BY_GATES, H)

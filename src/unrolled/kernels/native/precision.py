@@ -18,8 +18,8 @@ from unrolled.kernels.contract import DenseInput, Kernel
 from unrolled.native import GATES, native_library
 
 FAST_VARIANTS = ("avx512bf16",)
-LARGEST_DIFFERENCE = 0.03  # of float32's largest number; an operand is rounded to within 1 / 256 of itself
-SIZES = 5, 7, 21, 19  # steps, rows, hidden size, input size: none a multiple of anything
+LARGEST_DIFFERENCE = 0.03  # relative to float32's largest number; an operand is rounded by up to 1 / 256 of itself
+SIZES = 5, 7, 21, 19  # steps, rows, hidden size, input size: not multiples of any vector length
 
 
 def bfloat16_is_fast() -> bool:
@@ -43,7 +43,7 @@ def bfloat16_is_correct(kernel_of: Callable[[str], Kernel]) -> bool:
 
 
 def _step(kernel: Kernel) -> tuple[Tensor, ...]:
-    """Return the loss and all derivatives of a layer on a dense input with the softmax above it."""
+    """Return the loss and all derivatives of a layer with a dense input and a softmax."""
     T, B, H, inputs = SIZES
     generator = torch.Generator().manual_seed(1)
     shapes = (T, B, inputs), (inputs, GATES * H), (GATES * H,), (H, GATES * H), (B, H), (B, H), (inputs, H), (inputs,)

@@ -1,4 +1,4 @@
-"""The end of a training step in C: output layer, softmax and cross-entropy, see `unrolled.kernels.softmax`.
+"""Output layer, softmax and cross-entropy in C; see `unrolled.kernels.softmax`.
 
 N: tokens, V: vocabulary, H: hidden size.
 """
@@ -15,9 +15,10 @@ from unrolled.kernels.softmax import IGNORED
 from unrolled.native.operands import WINDOW_ROWS, Operands, are_within
 from unrolled.native.team import cut
 
-BLOCK_NUMBERS = 2**20  # derivatives by the logits of a block, all that is kept of them
+BLOCK_NUMBERS = 2**20  # derivatives by the logits in a block; those of other blocks are not stored
 FLOAT_BYTES = 4
-BLOCK_ROWS = 512  # tokens of a block, or a multiple: a window for each of two threads, and twice SUMMED_ROWS of lstm.c
+# a block has a multiple of this many tokens: a window for each of two threads, and twice SUMMED_ROWS of lstm.c
+BLOCK_ROWS = 512
 
 
 def native_cross_entropy(
@@ -26,13 +27,13 @@ def native_cross_entropy(
     """Return the summed cross-entropy in nats; see `Kernel.summed_cross_entropy`.
 
     Raises:
-        ValueError: the shapes do not belong together.
+        ValueError: the shapes do not match.
         IndexError: a target is outside the vocabulary.
     """
     V, H = weight.shape
     if h.shape[1:] != (H,) or bias.shape != (V,) or targets.shape != h.shape[:1]:
         shapes = [tuple(tensor.shape) for tensor in (h, weight, bias, targets)]
-        raise ValueError("hidden states {}, weight {}, bias {} and targets {} do not belong together".format(*shapes))
+        raise ValueError("hidden states {}, weight {}, bias {} and targets {} do not match".format(*shapes))
     if max(len(h), V + WINDOW_ROWS) * (H + V + WINDOW_ROWS) * FLOAT_BYTES > sys.maxsize:
         raise ValueError(
             f"{len(h)} hidden states of {H} units and {V} words take more bytes than there are addresses for"
@@ -83,4 +84,4 @@ def _cross_entropy(kind: Operands, V: int, H: int, d_bias: Tensor, arrays: dict[
     scratch_bytes = kind.size("cross_entropy_logits", V) * FLOAT_BYTES + scratch
     kind.do("cross_entropy", rows, H=H, V=V, **arrays, d_bias=of_parts, nats=nats, scratch_bytes=scratch_bytes)
     d_bias += of_parts.sum(0)
-    return sum(nats.tolist())  # in one order, whichever part is done first
+    return sum(nats.tolist())  # in a fixed order, whichever part finishes first
