@@ -94,5 +94,7 @@ def test_a_kernel_that_is_not_available_is_explained_left_out_and_refused(anothe
     assert explain_kernels()["another"] == "not available: in need of a compiler"
     assert select_kernel().kernel.name != "another"
     assert "another is in need of a compiler" in select_kernel().reason
-    with pytest.raises(UserError, match=r"^The kernel another is not available: in need of a compiler; use --set"):
+    with pytest.raises(
+        UserError, match=r"^The kernel another is not available here \(in need of a compiler\); use --set"
+    ):
         check_machine(settings("another"))

@@ -23,7 +23,7 @@ from unrolled.kernels.select import (
     available_kernels,
     explain_kernels,
     explain_precision,
-    kernel_status,
+    kernel_availability,
     select_kernel,
 )
 from unrolled.kernels.stored_choice import read_choice, store_choice
@@ -46,7 +46,7 @@ __all__ = [
     "choose_precision",
     "explain_kernels",
     "explain_precision",
-    "kernel_status",
+    "kernel_availability",
     "lstm_step",
     "read_choice",
     "select_kernel",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unrolled.kernels.contract import Kernel
+from unrolled.kernels.contract import Availability, Kernel
 from unrolled.kernels.fused import FusedKernel
 from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.precision import choose_precision
@@ -54,16 +54,15 @@ def explain_kernels() -> dict[str, str]:
     """Return each kernel with why it is available here or not, the one that `auto` chooses, and the stored choice."""
     choice = select_kernel()
     return {
-        **{kind.name: kernel_status(kind.name) for kind in KERNELS},
+        **{kind.name: _explain_availability(kind.availability()) for kind in KERNELS},
         "auto": f"{choice.kernel.name}: {choice.reason}",
         "stored_choice": _explain_stored(),
     }
 
 
-def kernel_status(name: str) -> str:
-    """Return whether the kernel of that name is available on this machine, and why; for the user."""
-    here = next(kind for kind in KERNELS if kind.name == name).availability()
-    return f"{'available' if here.is_given else 'not available'}: {here.description}"
+def kernel_availability(name: str) -> Availability:
+    """Return whether the registered kernel of that name is available on this machine, and why."""
+    return next(kind for kind in KERNELS if kind.name == name).availability()
 
 
 def explain_precision() -> str:
@@ -81,6 +80,10 @@ def _fastest(device_type: str) -> KernelChoice:
             return KernelChoice(kind(), f"the fastest on {device_type}{missing or f': {here.description}'}")
         missing = f"; {kind.name} is {here.description}"
     raise AssertionError("no kernel runs on this device")
+
+
+def _explain_availability(here: Availability) -> str:
+    return f"{'available' if here.is_given else 'not available'}: {here.description}"
 
 
 def _explain_stored() -> str:

@@ -14,7 +14,7 @@ from unrolled.kernels import (
     PrecisionChoice,
     available_kernels,
     choose_precision,
-    kernel_status,
+    kernel_availability,
     select_kernel,
 )
 from unrolled.nn import DeviceChoice, choose_device
@@ -43,7 +43,8 @@ def check_machine(settings: Settings) -> None:
     """Tell of a missing GPU, kernel or precision before the text is read and a run begun."""
     name = settings.training.kernel
     if name != "auto" and name not in available_kernels():
-        raise UserError(f"The kernel {name} is {kernel_status(name)}; use --set training.kernel=auto.")
+        reason = kernel_availability(name).description
+        raise UserError(f"The kernel {name} is not available here ({reason}); use --set training.kernel=auto.")
     choose_machine(settings, None)
 
 
