@@ -130,7 +130,7 @@ def test_bfloat16_rounds_operands_to_the_nearest_and_ties_to_even():
     assert torch.equal(found.float(), values.bfloat16().float())
 
 
-def test_a_number_that_is_none_stays_none_in_bfloat16():
+def test_a_nan_stays_a_nan_in_bfloat16():
     values = torch.tensor([[float("nan"), float("inf"), float("-inf"), 1.0]])
     found = operands.operands("bfloat16").of(values).float()
     torch.testing.assert_close(found, values, rtol=0, atol=0, equal_nan=True)
@@ -228,7 +228,7 @@ def test_a_target_outside_the_vocabulary_is_refused_before_memory_is_read(wrong)
 @pytest.mark.parametrize("shapes", [((2, 4), (7, 3), (7,), 2), ((2, 3), (7, 3), (6,), 2), ((2, 3), (7, 3), (7,), 3)])
 def test_an_output_layer_that_does_not_fit_is_refused_before_memory_is_read(shapes):
     *leaves, targets = shapes
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         NativeKernel().summed_cross_entropy(
             *(torch.zeros(shape).requires_grad_() for shape in leaves), torch.zeros(targets, dtype=torch.int64)
         )
@@ -294,7 +294,7 @@ def test_other_precisions_go_another_way_and_stay_exact():
         (torch.zeros(3, 3), torch.zeros(3, 3), torch.zeros(3, 12)),
     ],
 )
-def test_shapes_that_do_not_belong_together_are_refused_before_memory_is_read(h0, c0, w):
+def test_shapes_that_do_not_match_are_refused_before_memory_is_read(h0, c0, w):
     with pytest.raises(ValueError, match=", not "):
         NativeKernel().run(PreActivations(torch.zeros(4, 3, 8)), w, h0, c0)
 
@@ -384,7 +384,7 @@ def test_nothing_that_the_caller_owns_is_written_to(precision):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_graph_that_is_kept_can_be_gone_back_through_again_but_never_differentiated_twice(precision):
+def test_a_retained_graph_allows_a_second_backward_pass_but_no_second_derivative(precision):
     make, w, h0, c0, _ = problem(4, 3, 5, 4, True)
     leaves = [tensor.float().requires_grad_() for tensor in (make[1], w, h0, c0)]
     h, _, _ = NativeKernel(precision).run(make[0](leaves[0]), *leaves[1:])
@@ -400,7 +400,7 @@ def test_a_graph_that_is_kept_can_be_gone_back_through_again_but_never_different
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_what_memory_held_before_does_not_reach_a_result(precision, monkeypatch):
+def test_earlier_contents_of_memory_do_not_reach_a_result(precision, monkeypatch):
     def spoilt(self, *shape):
         return torch.full(shape, float("nan"), dtype=self.dtype)
 
@@ -439,7 +439,7 @@ def test_logits_of_any_size_overflow_nothing():
     assert all(d.isfinite().all() for d in torch.autograd.grad(loss, leaves))
 
 
-def test_a_number_that_is_none_stays_none_in_bfloat16_whatever_its_bits():
+def test_a_nan_stays_a_nan_in_bfloat16_for_all_its_bit_patterns():
     none = torch.tensor([[0x7FFFFFFF, 0x7F800001, -1, 0x7F808000]], dtype=torch.int32).view(torch.float32)
     assert operands.operands("bfloat16").of(none).isnan().all()
 

@@ -54,13 +54,13 @@ def test_a_kernel_in_another_precision_is_the_same_kernel_and_an_unknown_precisi
         one.with_precision("float7")
 
 
-def test_the_trial_finds_right_numbers_right():
+def test_the_check_accepts_correct_numbers():
     native_precision.bfloat16_is_correct.cache_clear()
     assert native_precision.bfloat16_is_correct(NativeKernel)
 
 
 @pytest.mark.parametrize("wrong", [lambda x: x * 1.1, lambda x: x.flip(0), lambda x: x * float("nan")])
-def test_the_trial_finds_wrong_numbers_wrong(wrong, monkeypatch):
+def test_the_check_rejects_wrong_numbers(wrong, monkeypatch):
     right = NativeKernel.run
 
     def run(self, inputs, *others):

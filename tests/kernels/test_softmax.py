@@ -56,7 +56,7 @@ def test_what_is_kept_does_not_grow_with_the_vocabulary():
     assert kept == [h.shape, weight.shape, bias.shape]  # their derivatives; no logits (64, 1000)
 
 
-def test_a_graph_that_is_kept_can_be_gone_back_through_again():
+def test_a_retained_graph_allows_a_second_backward_pass():
     tensors, targets = inputs()
     loss = 3 * summed_cross_entropy(*tensors, targets)
     first = torch.autograd.grad(loss, tensors, retain_graph=True)

@@ -1,6 +1,6 @@
-/* Calls the native kernels with random sizes, rows split between threads, and buffers of exactly the size that they need.
+/* Calls the native kernels with random sizes, rows split between threads, and buffers of exactly the required size.
  *
- * Built with sanitizers by test_native_sanitizers.py, which stop the program at the first access beyond a buffer, the first
+ * Built with sanitizers by test_sanitizers.py, which stop the program at the first access beyond a buffer, the first
  * overflow or the first race. It also compares: rows in parts equal all rows at once, bit for bit. Usage: fuzz SEED ROUNDS
  */
 #include <math.h>
@@ -31,7 +31,7 @@ static uint64_t below(uint64_t n) { /* a number of 0..n-1 */
 static size_t size_up_to(size_t n) { return 1 + below(n); }
 static double fraction(void) { return (double)below(1u << 30) / (1u << 30); }
 
-static void *room(size_t bytes) { /* never null, and no byte more than asked for */
+static void *room(size_t bytes) { /* never null, and not a byte more than requested */
     void *memory = malloc(bytes);
     if (!memory && bytes) exit(3);
     return memory;

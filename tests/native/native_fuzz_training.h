@@ -1,6 +1,6 @@
 /* Random sizes for the functions of one kind of operands; included by native_fuzz.c once for each.
  *
- * OPERAND: the type, KIND(name): the function's name. Buffers are of exactly the size that is asked for.
+ * OPERAND: the type, KIND(name): the function's name. Buffers have exactly the required size.
  */
 size_t KIND(packed_groups)(size_t N);
 size_t KIND(packed_size)(size_t K, size_t N);

@@ -85,7 +85,7 @@ def test_orthogonal_recurrent_weights_keep_every_length_gate_by_gate():
     assert not torch.equal(first, second)
 
 
-def test_a_layer_drops_what_it_hands_up_and_nothing_of_its_state():
+def test_a_layer_drops_from_its_output_and_nothing_from_its_state():
     layer, kernel = random_layer(), FusedKernel()
     x = torch.randn(T, B, I, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
     h0, c0 = torch.randn(2, B, H, dtype=torch.float64, generator=torch.Generator().manual_seed(7))

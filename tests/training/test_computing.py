@@ -27,7 +27,7 @@ def test_bfloat16_reaches_the_kernel_and_the_checkpoint():
     assert machine.noted()["precision"] == "bfloat16"
 
 
-def test_a_run_that_goes_on_keeps_its_precision_where_the_choice_is_ours():
+def test_a_resumed_run_keeps_its_precision_if_the_choice_is_ours():
     before = checkpoint(device="cpu", kernel="native", precision="bfloat16")
     machine = choose_machine(settings(device="cpu"), before)
     assert (machine.precision.precision, machine.precision.reason) == ("bfloat16", "as the run was begun")
