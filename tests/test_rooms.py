@@ -17,7 +17,7 @@ import unrolled
 
 SOURCE = Path(unrolled.__file__).parent
 ROWS = (
-    ("errors", "units", "version", "machine", "strict_json"),
+    ("errors", "units", "version", "machine", "strict_json", "atomic_write"),
     ("files", "native"),
     ("config", "shipped"),
     ("text", "sources"),

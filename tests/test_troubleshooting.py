@@ -147,7 +147,7 @@ COMMANDS = {
     "There is no address": ("serve", "--host", "no.such.address.invalid"),
     "The prefix … is not a URL path": ("serve", "--prefix", "/a?b", "--port", "0"),
     "… is not a host name": ("serve", "--allow-host", "https://hub.example", "--port", "0"),
-    "Bfloat16 is a precision": ("train", "--kernel", "fused", "--set", "training.precision=bfloat16", *QUICK),
+    "The kernel … does not train in": ("train", "--kernel", "fused", "--set", "training.precision=bfloat16", *QUICK),
     "There is no device": ("train", "story.txt", "--device", "gpu"),
 }
 

@@ -1,6 +1,6 @@
-"""This machine: what it is called in a report, and where it keeps what may be computed again.
+"""This machine: its name in reports, and the folder of its cache.
 
-The cache's folder is `$UNROLLED_CACHE`, else `$XDG_CACHE_HOME/unrolled`, else `~/.cache/unrolled`.
+The folder is `$UNROLLED_CACHE`, else `$XDG_CACHE_HOME/unrolled`, else `~/.cache/unrolled`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ def machine_name() -> str:
     """Return the processor's name and the number of cores."""
     try:
         lines = PROCESSORS.read_text("utf-8", "replace").splitlines()
-    except OSError:  # another system
+    except OSError:  # not Linux
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def default_cache_folder() -> Path:
-    """Return the cache's folder, which need not exist.
+    """Return the cache folder, which may not exist yet.
 
     Raises:
-        RuntimeError: this user has no home folder, and the environment names none either.
+        RuntimeError: this user has no home folder, and the environment does not name a folder either.
     """
     if own := os.environ.get("UNROLLED_CACHE"):
         return Path(own).expanduser()

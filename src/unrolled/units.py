@@ -1,4 +1,4 @@
-"""Units of likelihood: the only place that knows log 2.
+"""Units of likelihood: the only module that uses log 2.
 
 A loss is a sum of nats over predicted tokens; everything else follows from it by division:
 
@@ -21,7 +21,7 @@ def nats_from_bits(bits: float) -> float:
 
 
 def perplexity(nats_per_token: float) -> float:
-    """Return exp(nats per token); infinity where that is beyond a double, NaN where the loss is NaN."""
+    """Return exp(nats per token); infinity if that overflows a double, NaN if the loss is NaN."""
     try:
         return math.exp(nats_per_token)
     except OverflowError:

@@ -248,7 +248,7 @@ def test_a_run_resumes_on_another_device_and_a_missing_one_is_reported_before_an
 
 def test_a_kernel_is_asked_for_by_its_name_and_a_run_keeps_it(cli, story, tmp_path):
     asked = cli("train", story, *SMALL, "--steps", 2, "--kernel", "fused", "--out", tmp_path / "new")
-    assert "kernel fused (as asked)" in asked.err
+    assert "kernel fused (as requested)" in asked.err
     again = cli("train", "--resume", tmp_path / "new", "--steps", 3, "--kernel", "reference")
     assert (again.status, again.out) == (2, "")
     assert "leave out --kernel" in again.err
@@ -262,11 +262,11 @@ def test_a_kernel_is_asked_for_by_its_name_and_a_run_keeps_it(cli, story, tmp_pa
 def test_the_line_that_names_the_kernel_names_the_precision_and_why(cli, story, tmp_path):
     precision = ("--set", "training.precision=bfloat16")
     rounded = cli("train", story, *SMALL, "--steps", 2, "--kernel", "native", *precision, "--out", tmp_path / "new")
-    assert re.search(r"kernel native \(as asked\), bfloat16 \(as asked", rounded.err)
+    assert re.search(r"kernel native \(as requested\), bfloat16 \(as requested", rounded.err)
     again = cli("train", "--resume", tmp_path / "new", "--steps", 3)
-    assert re.search(r"kernel native \(as asked\), bfloat16 \(as asked", again.err)
+    assert re.search(r"kernel native \(as requested\), bfloat16 \(as requested", again.err)
     exact = cli("train", story, *SMALL, "--steps", 2, "--kernel", "fused", "--out", tmp_path / "other")
-    assert "kernel fused (as asked), float32 (the only one of this kernel)" in exact.err
+    assert "kernel fused (as requested), float32 (the only one of this kernel)" in exact.err
 
 
 def test_unavailable_bfloat16_is_reported_before_a_run_is_created(cli, story, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.decoding.random_models import decoders
 from unrolled.decoding import NativeDecoder, NumpyState, native_decoder, weights_of
-from unrolled.native import decode, native_library
+from unrolled.native import DTYPES, decode, native_library
 from unrolled.trained import load
 
 pytestmark = [
@@ -41,7 +41,7 @@ def test_any_sizes_give_the_logits_of_numpy(vocabulary, hidden, layers, rows, st
     np.testing.assert_allclose(state.c, expected_state.c, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", decode.WIDTHS)
+@pytest.mark.parametrize("precision", DTYPES)
 @pytest.mark.parametrize(("hidden", "layers"), [(21, 3), (131, 2), (1601, 1)])
 def test_a_step_of_many_rows_is_that_of_each_row_alone_bit_for_bit(hidden, layers, precision):
     draw = np.random.default_rng(hidden)
@@ -112,7 +112,7 @@ def test_bfloat16_costs_less_than_a_thousandth_of_a_nat_on_the_shipped_model():
     model = load(device="cpu")
     weights = weights_of(model.network)
     ids = model.tokenizer.encode(TALE)
-    nats = {p: nats_of(NativeDecoder(*weights, precision=p), ids, model.tokenizer.start_id) for p in decode.WIDTHS}
+    nats = {p: nats_of(NativeDecoder(*weights, precision=p), ids, model.tokenizer.start_id) for p in DTYPES}
     assert nats["float32"] == pytest.approx(np.mean(model.score(TALE).nats), abs=1e-5)
     assert nats["bfloat16"] != nats["float32"]
     assert abs(nats["bfloat16"] - nats["float32"]) < 1e-3

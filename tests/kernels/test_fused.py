@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unrolled.kernels import FusedKernel, Projected, ReferenceKernel, TableLookup, fused
+from unrolled.kernels import FusedKernel, PreActivations, PreActivationTable, ReferenceKernel, fused
 
 H = 3
 
@@ -30,7 +30,7 @@ def test_saturated_gates_equal_the_reference_and_are_never_nan(size, dtype):
     results = []
     for kernel in (FusedKernel(), ReferenceKernel()):
         values, w_hh, h0, c0 = tensors
-        h, h_last, c_last = kernel.run(Projected(values), w_hh, h0, c0)
+        h, h_last, c_last = kernel.run(PreActivations(values), w_hh, h0, c0)
         results.append((h, h_last, c_last, *torch.autograd.grad(h, tensors, weights)))
     for ours, reference in zip(*results, strict=True):
         assert ours.isfinite().all()
@@ -42,7 +42,7 @@ def test_a_nan_is_passed_on_and_not_hidden():
     values = torch.zeros(3, 1, 4 * H, dtype=torch.float64)
     values[1, 0, 0] = torch.nan
     (values, w_hh, h0, c0), _ = leaves(values)
-    h, _, c_last = FusedKernel().run(Projected(values), w_hh, h0, c0)
+    h, _, c_last = FusedKernel().run(PreActivations(values), w_hh, h0, c0)
     assert h[0].isfinite().all()
     assert h[1, 0, 0].isnan()
     assert c_last.isnan().all()
@@ -50,7 +50,7 @@ def test_a_nan_is_passed_on_and_not_hidden():
 
 def test_a_second_derivative_of_a_loss_is_refused_and_never_wrong():
     tensors, _ = leaves(torch.randn(4, 2, 4 * H, generator=torch.Generator().manual_seed(6), dtype=torch.float64))
-    h, _, _ = FusedKernel().run(Projected(tensors[0]), *tensors[1:])
+    h, _, _ = FusedKernel().run(PreActivations(tensors[0]), *tensors[1:])
     (first,) = torch.autograd.grad((h**2).sum(), tensors[:1], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
@@ -63,7 +63,7 @@ def results_of_threads(kernel, kind, mode=None):
     (values, *others), weights = leaves(values)
     ids = torch.randint(T, (T, B), generator=generator)
     source = values if kind == "projected" else values.detach()[:, 0].clone().requires_grad_()
-    inputs = Projected(source) if kind == "projected" else TableLookup(source, ids)
+    inputs = PreActivations(source) if kind == "projected" else PreActivationTable(source, ids)
     if mode is not None:
         with mode():
             return kernel.run(inputs, *others)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unrolled.kernels import Projected, TableLookup, available_kernels, lstm_step
+from unrolled.kernels import PreActivations, PreActivationTable, available_kernels, lstm_step
 
 KERNELS = list(available_kernels().values())
 VOCABULARY = 7
@@ -40,10 +40,10 @@ class Problem:
     def leaves(self) -> tuple[Tensor, ...]:
         return self.source, self.w_hh, self.h0, self.c0
 
-    def inputs(self, steps: slice = slice(None)) -> Projected | TableLookup:
+    def inputs(self, steps: slice = slice(None)) -> PreActivations | PreActivationTable:
         if self.ids is None:
-            return Projected(self.source[steps])
-        return TableLookup(self.source, self.ids[steps])
+            return PreActivations(self.source[steps])
+        return PreActivationTable(self.source, self.ids[steps])
 
 
 def problem(kind: str, T: int, B: int, H: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Problem:
@@ -171,7 +171,7 @@ def test_step_by_step_equals_a_whole_sequence(kernel, kind):
         whole = run(kernel, p)
         h, c, outputs = p.h0, p.c0, []
         for t in range(21):
-            h, c = lstm_step(p.inputs().at(t), p.w_hh, h, c)
+            h, c = lstm_step(p.inputs().step(t), p.w_hh, h, c)
             outputs.append(h)
     assert_equal((torch.stack(outputs), h, c), whole)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from unrolled.kernels import Dense, Embedded, Projected, ReferenceKernel, TableLookup, softmax
+from unrolled.kernels import DenseInput, PreActivations, PreActivationTable, ReferenceKernel, TokenInput, softmax
 from unrolled.kernels.native import NativeKernel
 from unrolled.kernels.native import gradients as gradients_of_native
 from unrolled.kernels.native import softmax as native_softmax
@@ -44,8 +44,8 @@ def problem(T, B, H, V, table):
     weights = (draw(T, B, H), draw(B, H), draw(B, H))
     if table:
         ids = torch.randint(V, (T, B), generator=g)
-        return (lambda source: TableLookup(source, ids), draw(V, 4 * H)), w, draw(B, H), draw(B, H), weights
-    return (Projected, draw(T, B, 4 * H)), w, draw(B, H), draw(B, H), weights
+        return (lambda source: PreActivationTable(source, ids), draw(V, 4 * H)), w, draw(B, H), draw(B, H), weights
+    return (PreActivations, draw(T, B, 4 * H)), w, draw(B, H), draw(B, H), weights
 
 
 def test_it_was_built_where_there_is_a_compiler(variant):
@@ -93,7 +93,7 @@ def test_bfloat16_rounds_operands_to_the_nearest_and_ties_to_even():
     assert torch.equal(found.float(), values.bfloat16().float())
 
 
-def test_a_number_that_is_none_stays_none_in_bfloat16():
+def test_a_nan_stays_a_nan_in_bfloat16():
     values = torch.tensor([[float("nan"), float("inf"), float("-inf"), 1.0]])
     found = operands.operands("bfloat16").of(values).float()
     torch.testing.assert_close(found, values, rtol=0, atol=0, equal_nan=True)
@@ -112,7 +112,7 @@ def test_a_bfloat16_step_keeps_half_as_much_for_the_backward_pass():
         ids, zeros, sizes = torch.zeros(50, 4, dtype=torch.int64), torch.zeros(4, 32), {}
         note = lambda t, sizes=sizes: sizes.update({t.data_ptr(): 0 if t.is_leaf else t.nbytes}) or t  # noqa: E731
         with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-            NativeKernel(precision).run(TableLookup(table, ids), w, zeros, zeros)
+            NativeKernel(precision).run(PreActivationTable(table, ids), w, zeros, zeros)
         kept[precision] = sum(sizes.values()) / (50 * 4)
     numbers = 6 * 32  # four gates, cell and hidden state of a unit
     assert kept["float32"] <= 4 * numbers + 4 * 2 * 32 / 50 + 8
@@ -131,7 +131,7 @@ def test_an_input_and_its_weights_get_their_gradients(is_embedded, precision, al
 
     def results(kernel, dtype):
         x, w_ih, bias, w_hh, h0, c0 = own = [leaf.to(dtype).requires_grad_() for leaf in leaves]
-        h, _, _ = kernel.run(Embedded(x, ids, w_ih, bias) if is_embedded else Dense(x, w_ih, bias), w_hh, h0, c0)
+        h, _, _ = kernel.run(TokenInput(x, ids, w_ih, bias) if is_embedded else DenseInput(x, w_ih, bias), w_hh, h0, c0)
         return [h, *torch.autograd.grad((h * weights.to(dtype)).sum(), own)]
 
     expected = results(ReferenceKernel(), torch.float64)
@@ -141,18 +141,18 @@ def test_an_input_and_its_weights_get_their_gradients(is_embedded, precision, al
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 2e-6), ("bfloat16", 0.01)])
 @pytest.mark.parametrize(("N", "H", "V"), [(1, 1, 1), (23, 5, 7), (700, 21, 90), (250, 33, 3001)])
-@pytest.mark.parametrize(("share", "scale"), [(1.0, 3.0), (0.3, 1.0)])
-def test_the_softmax_end_equals_separate_steps_in_float64(precision, allowed, N, H, V, share, scale):
+@pytest.mark.parametrize(("scale", "grad_loss"), [(1.0, 3.0), (0.3, 1.0)])
+def test_the_softmax_end_equals_separate_steps_in_float64(precision, allowed, N, H, V, scale, grad_loss):
     g = torch.Generator().manual_seed(4)
     leaves = [torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((N, H), (V, H), (V,))]
     targets = torch.randint(V, (N,), generator=g)
     targets[::3] = softmax.IGNORED if N > 1 else 0
     exact = [leaf.clone().requires_grad_() for leaf in leaves]
-    expected = share * functional.cross_entropy(functional.linear(*exact), targets, reduction="sum")
+    expected = scale * functional.cross_entropy(functional.linear(*exact), targets, reduction="sum")
     ours = [leaf.float().requires_grad_() for leaf in leaves]
-    loss = NativeKernel(precision).summed_cross_entropy(*ours, targets, share)
+    loss = NativeKernel(precision).summed_cross_entropy(*ours, targets, scale)
     assert abs(loss.item() - expected.item()) <= allowed * (expected.item() + 1e-3)
-    derivatives = torch.autograd.grad(scale * loss, ours), torch.autograd.grad(scale * expected, exact)
+    derivatives = torch.autograd.grad(grad_loss * loss, ours), torch.autograd.grad(grad_loss * expected, exact)
     for one, other in zip(*derivatives, strict=True):
         assert (one - other).norm() < allowed * (other.norm() + 1e-3)
 
@@ -191,7 +191,7 @@ def test_a_target_outside_the_vocabulary_is_refused_before_memory_is_read(wrong)
 @pytest.mark.parametrize("shapes", [((2, 4), (7, 3), (7,), 2), ((2, 3), (7, 3), (6,), 2), ((2, 3), (7, 3), (7,), 3)])
 def test_an_output_layer_that_does_not_fit_is_refused_before_memory_is_read(shapes):
     *leaves, targets = shapes
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         NativeKernel().summed_cross_entropy(
             *(torch.zeros(shape).requires_grad_() for shape in leaves), torch.zeros(targets, dtype=torch.int64)
         )
@@ -222,7 +222,9 @@ def test_rows_do_not_depend_on_threads_or_on_the_other_rows(threads, monkeypatch
 def test_an_id_outside_the_table_is_refused_before_memory_is_read(wrong):
     ids = torch.tensor([[0], [wrong]])
     with pytest.raises(IndexError, match="outside the table of 3 rows"):
-        NativeKernel().run(TableLookup(torch.zeros(3, 8), ids), torch.zeros(2, 8), torch.zeros(1, 2), torch.zeros(1, 2))
+        NativeKernel().run(
+            PreActivationTable(torch.zeros(3, 8), ids), torch.zeros(2, 8), torch.zeros(1, 2), torch.zeros(1, 2)
+        )
 
 
 def test_extreme_and_missing_numbers_behave_as_in_the_equations():
@@ -231,7 +233,7 @@ def test_extreme_and_missing_numbers_behave_as_in_the_equations():
     H = len(values)
     state = torch.zeros(1, H)
     for either in (ReferenceKernel(), NativeKernel()):
-        h, _, c = either.run(Projected(pre), torch.zeros(H, 4 * H), state, state)
+        h, _, c = either.run(PreActivations(pre), torch.zeros(H, 4 * H), state, state)
         assert torch.isfinite(h[..., :-1]).all()
         assert torch.isnan(h[..., -1]).all()
         if either.name == "reference":
@@ -241,9 +243,9 @@ def test_extreme_and_missing_numbers_behave_as_in_the_equations():
 
 def test_other_precisions_go_another_way_and_stay_exact():
     make, w, h0, c0, _ = problem(3, 2, 5, 4, False)
-    h, _, _ = NativeKernel().run(Projected(make[1]), w, h0, c0)
+    h, _, _ = NativeKernel().run(PreActivations(make[1]), w, h0, c0)
     assert h.dtype == torch.float64
-    torch.testing.assert_close(h, ReferenceKernel().run(Projected(make[1]), w, h0, c0)[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(h, ReferenceKernel().run(PreActivations(make[1]), w, h0, c0)[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -255,9 +257,9 @@ def test_other_precisions_go_another_way_and_stay_exact():
         (torch.zeros(3, 3), torch.zeros(3, 3), torch.zeros(3, 12)),
     ],
 )
-def test_shapes_that_do_not_belong_together_are_refused_before_memory_is_read(h0, c0, w):
+def test_shapes_that_do_not_match_are_refused_before_memory_is_read(h0, c0, w):
     with pytest.raises(ValueError, match=", not "):
-        NativeKernel().run(Projected(torch.zeros(4, 3, 8)), w, h0, c0)
+        NativeKernel().run(PreActivations(torch.zeros(4, 3, 8)), w, h0, c0)
 
 
 @pytest.mark.parametrize(("T", "B", "H"), [(2**40, 2**18, 2), (1, 1, 2**30), (2**31, 2**28, 1), (2**60, 1, 1)])
@@ -266,12 +268,12 @@ def test_sizes_that_overflow_are_a_clear_error_before_anything_is_multiplied_in_
     shapes = (T, B, 4 * H), (H, 4 * H), (B, H), (B, H)
     source, w, h0, c0 = (zero.expand(shape) for shape in shapes)
     with pytest.raises(ValueError, match="more bytes than there are addresses"):
-        NativeKernel().run(Projected(source), w, h0, c0)
+        NativeKernel().run(PreActivations(source), w, h0, c0)
 
 
 def test_no_rows_give_empty_results():
     h, h_last, c_last = NativeKernel().run(
-        Projected(torch.zeros(4, 0, 8)), torch.zeros(2, 8), torch.zeros(0, 2), torch.zeros(0, 2)
+        PreActivations(torch.zeros(4, 0, 8)), torch.zeros(2, 8), torch.zeros(0, 2), torch.zeros(0, 2)
     )
     assert (h.shape, h_last.shape, c_last.shape) == ((4, 0, 2), (0, 2), (0, 2))
 
@@ -279,7 +281,7 @@ def test_no_rows_give_empty_results():
 def test_a_state_of_another_precision_is_not_read_as_float32():
     pre, w, h0 = torch.randn(2, 3, 8), torch.randn(2, 8), torch.randn(3, 2, dtype=torch.float64)
     with pytest.raises(RuntimeError):
-        NativeKernel().run(Projected(pre), w, h0, torch.zeros(3, 2))
+        NativeKernel().run(PreActivations(pre), w, h0, torch.zeros(3, 2))
 
 
 def test_strided_tensors_give_what_contiguous_ones_do():
@@ -307,10 +309,10 @@ def test_strided_and_expanded_tensors_equal_contiguous_ones_bit_for_bit(kind, pr
     def results(form, of_h, ids):
         source, w_ih, bias, w_hh, h0, c0 = leaves = [form(leaf).requires_grad_() for leaf in plain]
         given = {
-            "projected": Projected(source),
-            "table": TableLookup(source, ids),
-            "dense": Dense(source, w_ih, bias[1]),
-            "embedded": Embedded(source, ids, w_ih, bias[1]),
+            "projected": PreActivations(source),
+            "table": PreActivationTable(source, ids),
+            "dense": DenseInput(source, w_ih, bias[1]),
+            "embedded": TokenInput(source, ids, w_ih, bias[1]),
         }
         h, _, c_last = NativeKernel(precision).run(given[kind], w_hh, h0, c0.expand(B, H))
         return h, c_last, *torch.autograd.grad((h * of_h).sum() + c_last.sum(), leaves, allow_unused=True)
@@ -327,7 +329,7 @@ def test_strided_and_expanded_tensors_equal_contiguous_ones_bit_for_bit(kind, pr
 def test_an_expanded_gradient_equals_a_full_one():
     make, w, h0, c0, _ = problem(5, 3, 19, 4, False)
     leaves = [tensor.float().requires_grad_() for tensor in (make[1], w, h0, c0)]
-    h, _, _ = NativeKernel().run(Projected(leaves[0]), *leaves[1:])
+    h, _, _ = NativeKernel().run(PreActivations(leaves[0]), *leaves[1:])
     full = torch.autograd.grad(h, leaves, torch.ones(5, 3, 19), retain_graph=True)
     for one, other in zip(torch.autograd.grad(h.sum(), leaves), full, strict=True):  # of a sum: strides of 0
         assert torch.equal(one, other)
@@ -339,13 +341,13 @@ def test_nothing_that_the_caller_owns_is_written_to(precision):
         owned = [torch.randn(shape) for shape in ((4, B, 4 * H), (H, 4 * H), (B, H), (B, H), (4, B, H), (B, H))]
         before = [tensor.clone() for tensor in owned]
         *leaves, of_h, of_c = owned
-        h, _, c = NativeKernel(precision).run(Projected(leaves[0].requires_grad_()), *leaves[1:])
+        h, _, c = NativeKernel(precision).run(PreActivations(leaves[0].requires_grad_()), *leaves[1:])
         torch.autograd.backward((h, c), (of_h, of_c))
         assert all(torch.equal(tensor, numbers) for tensor, numbers in zip(owned, before, strict=True))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_graph_that_is_kept_can_be_gone_back_through_again_but_never_differentiated_twice(precision):
+def test_a_retained_graph_allows_a_second_backward_pass_but_no_second_derivative(precision):
     make, w, h0, c0, _ = problem(4, 3, 5, 4, True)
     leaves = [tensor.float().requires_grad_() for tensor in (make[1], w, h0, c0)]
     h, _, _ = NativeKernel(precision).run(make[0](leaves[0]), *leaves[1:])
@@ -361,7 +363,7 @@ def test_a_graph_that_is_kept_can_be_gone_back_through_again_but_never_different
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_what_memory_held_before_does_not_reach_a_result(precision, monkeypatch):
+def test_earlier_contents_of_memory_do_not_reach_a_result(precision, monkeypatch):
     def spoilt(self, *shape):
         return torch.full(shape, float("nan"), dtype=self.dtype)
 
@@ -369,7 +371,7 @@ def test_what_memory_held_before_does_not_reach_a_result(precision, monkeypatch)
     make, w, h0, c0, weights = problem(5, 4, 19, 3, True)
     results = gradients(NativeKernel(precision), torch.float32, make, w, h0, c0, weights)
     x, w_ih = torch.randn(5, 4, 7, requires_grad=True), torch.randn(7, 76, requires_grad=True)
-    h, _, _ = NativeKernel(precision).run(Dense(x, w_ih, torch.zeros(76)), w.float(), h0.float(), c0.float())
+    h, _, _ = NativeKernel(precision).run(DenseInput(x, w_ih, torch.zeros(76)), w.float(), h0.float(), c0.float())
     output, bias = torch.randn(11, 19, requires_grad=True), torch.zeros(11, requires_grad=True)
     targets = torch.arange(20) % 11
     targets[3] = softmax.IGNORED
@@ -383,7 +385,7 @@ def test_the_backward_pass_of_a_dense_input_in_blocks_of_steps_equals_that_in_on
     results = []
     for numbers in (1, 5 * 96 * 3, 2**30):  # one step, three steps, all
         monkeypatch.setattr(gradients_of_native, "BLOCK_NUMBERS", numbers)
-        h, _, _ = NativeKernel().run(Dense(*leaves[:3]), *leaves[3:])
+        h, _, _ = NativeKernel().run(DenseInput(*leaves[:3]), *leaves[3:])
         results.append(torch.autograd.grad(h.square().sum(), leaves))
     for others in results[1:]:
         for one, other in zip(results[0], others, strict=True):
@@ -400,7 +402,7 @@ def test_logits_of_any_size_overflow_nothing():
     assert all(d.isfinite().all() for d in torch.autograd.grad(loss, leaves))
 
 
-def test_a_number_that_is_none_stays_none_in_bfloat16_whatever_its_bits():
+def test_a_nan_stays_a_nan_in_bfloat16_for_all_its_bit_patterns():
     none = torch.tensor([[0x7FFFFFFF, 0x7F800001, -1, 0x7F808000]], dtype=torch.int32).view(torch.float32)
     assert operands.operands("bfloat16").of(none).isnan().all()
 
@@ -408,26 +410,25 @@ def test_a_number_that_is_none_stays_none_in_bfloat16_whatever_its_bits():
 def test_the_nats_are_summed_in_the_order_of_the_parts(monkeypatch):
     nats = torch.tensor([1e16, 1.0, -1e16, 1.0], dtype=torch.float64)  # in float64, their sum depends on the order
     kind = SimpleNamespace(size=lambda name, *sizes: 1, dtype=torch.float32)
-    kind.do = lambda name, things, *arguments, scratch_bytes: arguments[-1].copy_(nats)
+    kind.do = lambda *_, **arguments: arguments["nats"].copy_(nats)
     monkeypatch.setattr(native_softmax, "cut", lambda count, work, most: Cut(count, 4, 2))
-    assert (
-        native_softmax._cross_entropy(kind, 11, 6, (torch.zeros(4, 6),), torch.zeros(11)) == ((1e16 + 1.0) - 1e16) + 1.0
-    )
+    total = native_softmax._cross_entropy(kind, 11, 6, torch.zeros(11), {"h": torch.zeros(4, 6)})
+    assert total == ((1e16 + 1.0) - 1e16) + 1.0
 
 
 @pytest.mark.parametrize(
     "inputs",
     [
-        Projected(torch.zeros(3, 8)),  # read as steps and rows, these would be 24 times 8 numbers
-        Projected(torch.zeros(4, 3, 0, 8)),
-        TableLookup(torch.zeros(8), torch.full((4, 3), 7)),
-        TableLookup(torch.zeros(5, 8), torch.zeros(4, 3, 0, dtype=torch.int64)),
-        Dense(torch.zeros(4, 3), torch.zeros(3, 8), torch.zeros(8)),
-        Dense(torch.zeros(4, 3, 5), torch.zeros(6, 8), torch.zeros(8)),
-        Dense(torch.zeros(4, 3, 5), torch.zeros(5, 8), torch.zeros(7)),
-        Embedded(torch.zeros(5), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
-        Embedded(torch.zeros(9, 4), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
-        Embedded(torch.zeros(9, 5), torch.zeros(4, 3, 0, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
+        PreActivations(torch.zeros(3, 8)),  # read as steps and rows, these would be 24 times 8 numbers
+        PreActivations(torch.zeros(4, 3, 0, 8)),
+        PreActivationTable(torch.zeros(8), torch.full((4, 3), 7)),
+        PreActivationTable(torch.zeros(5, 8), torch.zeros(4, 3, 0, dtype=torch.int64)),
+        DenseInput(torch.zeros(4, 3), torch.zeros(3, 8), torch.zeros(8)),
+        DenseInput(torch.zeros(4, 3, 5), torch.zeros(6, 8), torch.zeros(8)),
+        DenseInput(torch.zeros(4, 3, 5), torch.zeros(5, 8), torch.zeros(7)),
+        TokenInput(torch.zeros(5), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
+        TokenInput(torch.zeros(9, 4), torch.zeros(4, 3, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
+        TokenInput(torch.zeros(9, 5), torch.zeros(4, 3, 0, dtype=torch.int64), torch.zeros(5, 8), torch.zeros(8)),
     ],
     ids=[
         *("projected-2", "projected-4", "table-1", "ids-3", "dense-2", "dense-w", "dense-bias"),
@@ -435,7 +436,7 @@ def test_the_nats_are_summed_in_the_order_of_the_parts(monkeypatch):
     ],
 )
 def test_inputs_that_do_not_fit_are_refused_before_memory_is_read(inputs):
-    B = 8 if isinstance(inputs, Projected) and inputs.values.ndim == 2 else 3
+    B = 8 if isinstance(inputs, PreActivations) and inputs.values.ndim == 2 else 3
     with pytest.raises(ValueError, match=", not "):
         NativeKernel().run(inputs, torch.zeros(2, 8), torch.zeros(B, 2), torch.zeros(B, 2))
 
@@ -451,8 +452,8 @@ def test_an_output_layer_that_overflows_is_a_clear_error_before_anything_is_mult
 def test_a_dense_input_of_nothing_has_gradients_of_nothing(B, inputs):
     shapes = (4, B, inputs), (inputs, 8), (8,), (2, 8), (B, 2), (B, 2)
     x, w_ih, bias, w_hh, h0, c0 = leaves = [torch.ones(shape).requires_grad_() for shape in shapes]
-    h, _, _ = NativeKernel().run(Dense(x, w_ih, bias), w_hh, h0, c0)
-    expected = torch.autograd.grad(ReferenceKernel().run(Dense(x, w_ih, bias), w_hh, h0, c0)[0].sum(), leaves)
+    h, _, _ = NativeKernel().run(DenseInput(x, w_ih, bias), w_hh, h0, c0)
+    expected = torch.autograd.grad(ReferenceKernel().run(DenseInput(x, w_ih, bias), w_hh, h0, c0)[0].sum(), leaves)
     torch.testing.assert_close(torch.autograd.grad(h.sum(), leaves), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -16,7 +16,7 @@ def test_auto_takes_a_kernel_made_for_speed_and_says_why():
 def test_a_kernel_is_chosen_by_its_name(name):
     choice = select_kernel(name)
     assert choice.kernel.name == name
-    assert choice.reason == "as asked"
+    assert choice.reason == "as requested"
 
 
 def test_an_unknown_name_is_a_callers_mistake_that_lists_the_known_ones():

@@ -25,12 +25,12 @@ def inputs(ignored=()):
     return [tensor.requires_grad_() for tensor in tensors], targets
 
 
-@pytest.mark.parametrize("share", [1.0, 0.3])
+@pytest.mark.parametrize("scale", [1.0, 0.3])
 @pytest.mark.parametrize("ignored", [(), (0, 3, 22), range(N)])
-def test_loss_and_derivatives_equal_those_of_separate_steps(block_tokens, ignored, share):
+def test_loss_and_derivatives_equal_those_of_separate_steps(block_tokens, ignored, scale):
     tensors, targets = inputs(ignored)
-    loss = summed_cross_entropy(*tensors, targets, share)
-    expected = share * functional.cross_entropy(functional.linear(*tensors), targets, reduction="sum")
+    loss = summed_cross_entropy(*tensors, targets, scale)
+    expected = scale * functional.cross_entropy(functional.linear(*tensors), targets, reduction="sum")
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
     derivatives = torch.autograd.grad(3 * loss, tensors)
     for one, other in zip(derivatives, torch.autograd.grad(3 * expected, tensors), strict=True):
@@ -56,7 +56,7 @@ def test_what_is_kept_does_not_grow_with_the_vocabulary():
     assert kept == [h.shape, weight.shape, bias.shape]  # their derivatives; no logits (64, 1000)
 
 
-def test_a_graph_that_is_kept_can_be_gone_back_through_again():
+def test_a_retained_graph_allows_a_second_backward_pass():
     tensors, targets = inputs()
     loss = 3 * summed_cross_entropy(*tensors, targets)
     first = torch.autograd.grad(loss, tensors, retain_graph=True)

@@ -1,6 +1,6 @@
-/* Calls the native kernels with random sizes, rows split between threads, and buffers of exactly the size that they need.
+/* Calls the native kernels with random sizes, rows split between threads, and buffers of exactly the required size.
  *
- * Built with sanitizers by test_native_sanitizers.py, which stop the program at the first access beyond a buffer, the first
+ * Built with sanitizers by test_sanitizers.py, which stop the program at the first access beyond a buffer, the first
  * overflow or the first race. It also compares: rows in parts equal all rows at once, bit for bit. Usage: fuzz SEED ROUNDS
  */
 #include <math.h>
@@ -29,9 +29,9 @@ static uint64_t below(uint64_t n) { /* a number of 0..n-1 */
     return (state >> 33) % n;
 }
 static size_t size_up_to(size_t n) { return 1 + below(n); }
-static double share(void) { return (double)below(1u << 30) / (1u << 30); }
+static double fraction(void) { return (double)below(1u << 30) / (1u << 30); }
 
-static void *room(size_t bytes) { /* never null, and no byte more than asked for */
+static void *room(size_t bytes) { /* never null, and not a byte more than requested */
     void *memory = malloc(bytes);
     if (!memory && bytes) exit(3);
     return memory;
@@ -43,7 +43,7 @@ static float *blank(size_t n) {
 }
 static float *noise(size_t n) {
     float *values = room(n * sizeof(float));
-    for (size_t i = 0; i < n; i++) values[i] = (float)(2 * share() - 1);
+    for (size_t i = 0; i < n; i++) values[i] = (float)(2 * fraction() - 1);
     return values;
 }
 static int64_t *some_ids(size_t n, size_t V) {
@@ -127,7 +127,7 @@ typedef struct {
     float *arrays[5];
 } owned_model;
 
-static float *halved(size_t n, float *packed) {
+static float *as_bfloat16(size_t n, float *packed) {
     uint32_t *half = room(n / 2 * sizeof(uint32_t));
     decode_halve(n, packed, half);
     free(packed);
@@ -149,16 +149,16 @@ static owned_model random_model(size_t V, size_t H, size_t L) {
     float *table = noise(V * 4 * H), *biases = noise((L - 1) * 4 * H), *output_bias = noise(V);
     if (below(6) == 0) output_bias[below(V)] = below(2) ? NAN : INFINITY;
     size_t width = below(2) ? 4 : 2;
-    if (width == 2) weights = halved(decode_packed_size(H, L), weights), output = halved(decode_packed_output_size(V, H), output);
+    if (width == 2) weights = as_bfloat16(decode_packed_size(H, L), weights), output = as_bfloat16(decode_packed_output_size(V, H), output);
     return (owned_model){{V, H, L, width, table, weights, biases, output, output_bias}, {table, weights, biases, output, output_bias}};
 }
 
 static decode_settings random_settings(size_t V, size_t window) {
-    decode_settings s = {.temperature = below(4) ? 0.1 + share() : 0, .repetition = 1 + share(), .frequency = share()};
-    s.presence = -share();
-    s.top_p = below(2) ? 1 : share();
-    s.log_min_p = below(2) ? -INFINITY : log(share() + 1e-9);
-    s.typical_p = below(2) ? 1 : share() + 1e-9;
+    decode_settings s = {.temperature = below(4) ? 0.1 + fraction() : 0, .repetition = 1 + fraction(), .frequency = fraction()};
+    s.presence = -fraction();
+    s.top_p = below(2) ? 1 : fraction();
+    s.log_min_p = below(2) ? -INFINITY : log(fraction() + 1e-9);
+    s.typical_p = below(2) ? 1 : fraction() + 1e-9;
     s.top_k = below(2) ? 0 : size_up_to(2 * V);
     s.window = window;
     s.least = below(5);
@@ -217,7 +217,7 @@ static void free_rows(decode_rows *r) {
 static double *some_uniforms(size_t n) {
     const double largest = 1 - 1.0 / 9007199254740992.0;
     double *values = room(n * sizeof(double));
-    for (size_t i = 0; i < n; i++) values[i] = below(10) ? share() : (below(2) ? 0 : largest);
+    for (size_t i = 0; i < n; i++) values[i] = below(10) ? fraction() : (below(2) ? 0 : largest);
     return values;
 }
 
@@ -252,7 +252,7 @@ static void fuzz_decoding(void) {
         must_equal(whole.tokens, split.tokens, B * whole.block * sizeof(int64_t), "tokens");
         must_equal(whole.h, split.h, L * B * H * sizeof(float), "states");
         whole.written = split.written += whole.block;
-        whole.heard = split.heard += whole.block;
+        whole.observed = split.observed += whole.block;
         free(uniforms);
     }
     decode_step(&owned.model, B, 0, B, whole.ids, whole.h, whole.h_new, whole.c, whole.logits);

@@ -1,6 +1,6 @@
 /* Random sizes for the functions of one kind of operands; included by native_fuzz.c once for each.
  *
- * OPERAND: the type, KIND(name): the function's name. Buffers are of exactly the size that is asked for.
+ * OPERAND: the type, KIND(name): the function's name. Buffers have exactly the required size.
  */
 size_t KIND(packed_groups)(size_t N);
 size_t KIND(packed_size)(size_t K, size_t N);
@@ -15,11 +15,11 @@ void KIND(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
                               const OPERAND *a, size_t a_width, const OPERAND *b, size_t b_width, const int64_t *ids,
                               float *sums, float *out, OPERAND *scratch);
 void KIND(side_by_side)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *by_group,
-                        float share, float *out);
+                        float scale, float *out);
 size_t KIND(cross_entropy_logits)(size_t V);
 size_t KIND(cross_entropy_scratch)(size_t H, size_t V);
 double KIND(cross_entropy)(size_t H, size_t V, size_t first, size_t last, const OPERAND *h, const OPERAND *packed,
-                           const OPERAND *packed_back, const float *bias, const int64_t *targets, float share, OPERAND *dz,
+                           const OPERAND *packed_back, const float *bias, const int64_t *targets, float scale, OPERAND *dz,
                            float *d_h, float *d_bias, float *logits, OPERAND *scratch);
 size_t KIND(lstm_scratch)(size_t rows, size_t width);
 void KIND(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last, const float *source, const int64_t *ids,

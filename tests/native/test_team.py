@@ -74,21 +74,35 @@ def _products(kind, x, w):
 
 
 @needs_library
-def test_arguments_of_another_kind_than_the_work_takes_are_refused():
-    with pytest.raises(TypeError, match="operands takes sizes and arrays npp"):
-        do_parts(native_library(), "operands", "float32", Cut(1, 1, 1), (3, torch.zeros(1, 3), 5))
-    with pytest.raises(TypeError, match="npp"):
-        do_parts(native_library(), "operands", "float32", Cut(1, 1, 1), (3, torch.zeros(1, 3)))
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"K": 3, "x": torch.zeros(1, 3)}, "out is missing"),
+        ({"K": 3, "x": torch.zeros(1, 3), "out": 5}, "out is an array"),
+        ({"K": torch.zeros(1), "x": torch.zeros(1, 3), "out": None}, "K is a size"),
+        ({"K": 3, "x": torch.zeros(1, 3), "out": None, "N": 2}, "N is unknown"),
+    ],
+)
+def test_arguments_that_a_work_does_not_take_are_refused(arguments, problem):
+    with pytest.raises(TypeError, match=f"^operands: {problem}$"):
+        do_parts(native_library(), "operands", "float32", Cut(1, 1, 1), 0, arguments)
+
+
+@needs_library
+def test_arguments_may_be_given_in_any_order():
+    x, out = torch.arange(6.0).view(2, 3), torch.empty(2, 3)
+    do_parts(native_library(), "operands", "float32", Cut(2, 1, 1), 0, {"out": out, "x": x, "K": 3})
+    assert torch.equal(out, x)
 
 
 @needs_library
 def test_each_member_has_scratch_of_its_own(monkeypatch):
     """A member that came second may not begin where the first one still writes."""
-    pieces = []
+    scratch = []
 
     def look(member, argument, asked):
         work = team._Work.from_address(argument)
-        pieces.extend([(work.scratch or 0) % team.LINE_BYTES, work.scratch_bytes])
+        scratch.extend([(work.scratch or 0) % team.LINE_BYTES, work.scratch_bytes])
         member(argument)
 
     monkeypatch.setattr(team, "call_in_threads", look)
@@ -96,6 +110,6 @@ def test_each_member_has_scratch_of_its_own(monkeypatch):
     x = torch.ones(5, 3)
     kind.product(x, kind.pack(torch.ones(3, 2)))
     needed = kind.size("product_scratch", 3) * 4
-    assert pieces[-2] == 0
-    assert needed <= pieces[-1] < needed + team.LINE_BYTES
-    assert pieces[-1] % team.LINE_BYTES == 0
+    assert scratch[-2] == 0
+    assert needed <= scratch[-1] < needed + team.LINE_BYTES
+    assert scratch[-1] % team.LINE_BYTES == 0

@@ -75,7 +75,7 @@ def test_the_threads_work_on_after_an_error():
 
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("failing", [0, 1])
-def test_an_error_is_told_when_no_part_is_at_work_any_more(failing):
+def test_an_error_is_raised_once_no_part_is_running(failing):
     other_may_end, seen = threading.Event(), []
 
     def run(first, last):
@@ -90,7 +90,7 @@ def test_an_error_is_told_when_no_part_is_at_work_any_more(failing):
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_a_team_smaller_than_asked_for_does_all_parts(size, monkeypatch):
+def test_a_team_smaller_than_requested_does_all_parts(size, monkeypatch):
     numbers = iter(range(size))
     smaller = SimpleNamespace(omp_get_num_threads=lambda: size, omp_get_thread_num=lambda: next(numbers))
     smaller.GOMP_parallel = lambda member, data, asked, flags: [member(data) for _ in range(size)]

@@ -43,9 +43,9 @@ def test_a_cell_and_a_layer_with_the_same_weights_compute_the_same_numbers():
     layer.load_state_dict(cell.state_dict())
     xs = torch.randn(9, B, I, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     with torch.no_grad():
-        outputs, h_last, c_last = layer(layer.project(xs), h, c, FusedKernel())
+        outputs, h_last, c_last = layer(layer.dense_input(xs), h, c, FusedKernel())
         for x, output in zip(xs, outputs, strict=True):
-            by_step = lstm_step(layer.project(x.unsqueeze(0)).projected().at(0), layer.w_hh, h, c)
+            by_step = lstm_step(layer.dense_input(x.unsqueeze(0)).pre_activations().step(0), layer.w_hh, h, c)
             h, c = cell(x, h, c)
             torch.testing.assert_close(by_step, (h, c), rtol=0, atol=1e-12)
             torch.testing.assert_close(output, h, rtol=0, atol=1e-12)

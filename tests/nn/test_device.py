@@ -27,9 +27,11 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Imagined GPU")
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(device, "_trial", trial)
+        device._mps_if_it_proves_itself.cache_clear()
 
     equip()
-    return equip
+    yield equip
+    device._mps_if_it_proves_itself.cache_clear()
 
 
 def chosen(name: str = "auto") -> tuple[str, str]:
@@ -39,14 +41,14 @@ def chosen(name: str = "auto") -> tuple[str, str]:
 
 def test_a_machine_without_gpu_computes_on_its_cpu(machine):
     assert chosen() == ("cpu", "no GPU was found")
-    assert chosen("cpu") == ("cpu", "as asked")
+    assert chosen("cpu") == ("cpu", "as requested")
 
 
 def test_cuda_is_taken_where_there_is_one(machine):
     machine(cuda=2, mps=True)
     assert chosen() == ("cuda", "found Imagined GPU")
-    assert chosen("cpu") == ("cpu", "as asked")
-    assert chosen("cuda:1") == ("cuda:1", "as asked")
+    assert chosen("cpu") == ("cpu", "as requested")
+    assert chosen("cuda:1") == ("cuda:1", "as requested")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
@@ -73,7 +75,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_choices(machine, name):
 
 def test_mps_is_taken_on_request_without_a_trial(machine):
     machine(mps=True)
-    assert chosen("mps") == ("mps", "as asked")
+    assert chosen("mps") == ("mps", "as requested")
 
 
 def test_mps_is_taken_where_it_agrees_and_is_faster(machine):
@@ -93,6 +95,15 @@ def test_mps_is_taken_where_it_agrees_and_is_faster(machine):
 def test_mps_that_does_not_prove_itself_leaves_the_cpu(machine, trial, reason):
     machine(mps=True, trials={"cpu": (2.0, 0.6), "mps": trial})
     assert chosen() == ("cpu", reason)
+
+
+@pytest.mark.parametrize("mps", [(2.0, 0.2), (2.1, 0.2), NotImplementedError("an operation")])
+def test_mps_is_checked_once_in_a_process_whatever_the_outcome(machine, monkeypatch, mps):
+    machine(mps=True, trials={"cpu": (2.0, 0.6), "mps": mps})
+    tried, trial = [], device._trial
+    monkeypatch.setattr(device, "_trial", lambda name: (tried.append(name), trial(name))[1])
+    assert chosen() == chosen() == chosen()
+    assert tried == ["cpu", "mps"]
 
 
 def test_the_trial_is_the_same_on_every_call():

@@ -64,7 +64,7 @@ def test_an_activation_is_dropped_at_the_rate_or_scaled_so_that_its_expectation_
     assert kept.double().mean().item() == pytest.approx(1 - RATE, abs=six_deviations)
 
 
-def test_each_layer_drops_what_it_hands_up_and_the_carried_state_keeps_everything():
+def test_each_layer_drops_from_its_output_and_nothing_from_the_carried_state():
     one = model()
     plain, dropped = one.hidden(ids())[1], one.hidden(ids(), generator=generator())[1]
     assert torch.equal(plain.h, dropped.h)

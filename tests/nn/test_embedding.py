@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.kernels import Dense, Embedded
+from unrolled.kernels import DenseInput, TokenInput
 from unrolled.nn import LSTMLayer
 from unrolled.nn.dropout import Dropout
 from unrolled.nn.embedding import DEDUPLICATE_BELOW, TokenEmbedding
@@ -36,7 +36,7 @@ def test_each_distinct_token_of_a_batch_is_multiplied_once(vocabulary):
     (embedding, layer), ids = embedding_and_layer(vocabulary), random_ids(vocabulary)
     ids[ids == 7] = 3  # so that there is one that is missing in the middle
     inputs = embedding(ids, layer)
-    table, looked_up = inputs.tabulated().table, inputs.ids
+    table, looked_up = inputs.pre_activation_table().table, inputs.ids
     assert looked_up.shape == (T, B)
     assert len(table) == len(set(ids.flatten().tolist())) < vocabulary
     expected = embedding.weight[ids] @ layer.w_ih + layer.bias
@@ -63,7 +63,7 @@ def test_embeddings_are_kept_at_the_rate_and_scaled_where_a_token_stands(kind, r
     embedding, layer = embedding_and_layer(SMALL)
     ids = torch.full((40, 50), 3)
     inputs = embedding(ids, layer, Dropout(rate, kind), generator(seed))
-    assert isinstance(inputs, Dense)
+    assert isinstance(inputs, DenseInput)
     kept = inputs.x != 0
     torch.testing.assert_close(inputs.x[kept], (embedding.weight[3] / (1 - rate)).expand(40, 50, E)[kept])
     masks = kept if kind == "elementwise" else kept[:1]
@@ -77,5 +77,5 @@ def test_embeddings_are_kept_at_the_rate_and_scaled_where_a_token_stands(kind, r
 def test_without_a_generator_or_a_rate_an_embedding_is_whole(dropout, draws):
     embedding, layer = embedding_and_layer(SMALL)
     inputs = embedding(random_ids(SMALL), layer, dropout, draws)
-    assert isinstance(inputs, Embedded)
+    assert isinstance(inputs, TokenInput)
     assert torch.equal(inputs.embedding[inputs.ids], embedding.weight[random_ids(SMALL)])

@@ -31,7 +31,7 @@ def test_outputs_and_the_gradients_of_inputs_weights_and_bias_equal_torch(kernel
     h0, c0 = torch.randn(2, B, H, generator=generator, dtype=torch.float64).requires_grad_()
     weights = torch.randn(T, B, H, generator=generator, dtype=torch.float64)
 
-    inputs = layer.project(embedding[ids]) if kind == "projected" else layer.tabulate(embedding, ids)
+    inputs = layer.dense_input(embedding[ids]) if kind == "projected" else layer.token_input(embedding, ids)
     h, h_last, c_last = layer(inputs, h0, c0, kernel)
     leaves = embedding, layer.w_ih, layer.w_hh, layer.bias, h0, c0
     gradients = torch.autograd.grad((h, h_last, c_last), leaves, (weights, weights[0], weights[1]))
@@ -85,15 +85,15 @@ def test_orthogonal_recurrent_weights_keep_every_length_gate_by_gate():
     assert not torch.equal(first, second)
 
 
-def test_a_layer_drops_what_it_hands_up_and_nothing_of_its_state():
+def test_a_layer_drops_from_its_output_and_nothing_from_its_state():
     layer, kernel = random_layer(), FusedKernel()
     x = torch.randn(T, B, I, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
     h0, c0 = torch.randn(2, B, H, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
-    whole = layer(layer.project(x), h0, c0, kernel)
+    whole = layer(layer.dense_input(x), h0, c0, kernel)
     dropout, draws = Dropout(0.4, "locked"), torch.Generator().manual_seed(8)
-    dropped = layer(layer.project(x), h0, c0, kernel, dropout, draws)
+    dropped = layer(layer.dense_input(x), h0, c0, kernel, dropout, draws)
     assert torch.equal(dropped[0], dropout.apply(whole[0], torch.Generator().manual_seed(8)))
     assert (dropped[0] == 0).any()
     assert torch.equal(torch.stack(dropped[1:]), torch.stack(whole[1:]))
-    evaluated = layer(layer.project(x), h0, c0, kernel, dropout)
+    evaluated = layer(layer.dense_input(x), h0, c0, kernel, dropout)
     assert torch.equal(evaluated[0], whole[0])

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from unrolled.config import ModelSettings
 from unrolled.kernels import FusedKernel, ReferenceKernel
@@ -222,3 +223,26 @@ def test_the_same_generator_gives_the_same_weights_whatever_the_global_seed():
         models.append(LanguageModel(settings, SMALL, torch.Generator().manual_seed(7)))
     first, second = (model.state_dict() for model in models)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Capped(LanguageModel):
+    """Overrides the logits and nothing else."""
+
+    def logits(self, h):
+        return torch.tanh(super().logits(h)) / 3
+
+
+@pytest.mark.parametrize("where", ["class", "object"])
+def test_a_model_whose_logits_are_its_own_is_trained_on_what_it_predicts(where):
+    settings = ModelSettings(embedding_size=3, hidden_size=5, layers=2)
+    model = (Capped if where == "class" else LanguageModel)(settings, 7, torch.Generator().manual_seed(1))
+    if where == "object":
+        model.logits = lambda h: torch.tanh(LanguageModel.logits(model, h)) / 3
+    ids = torch.randint(7, (2, 6), generator=torch.Generator().manual_seed(2))
+    loss, _ = model.loss_nats(ids[:, :-1], ids[:, 1:], scale=0.1)
+    logits = model(ids[:, :-1])[0]
+    expected = 0.1 * functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+    parameters = list(model.parameters())
+    found, needed = ((value, *torch.autograd.grad(value, parameters)) for value in (loss, expected))
+    for one, other in zip(found, needed, strict=True):
+        torch.testing.assert_close(one, other)

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from unrolled.config import ModelSettings
 from unrolled.kernels import FusedKernel
+from unrolled.kernels.softmax import IGNORED
 from unrolled.nn import LanguageModel
 from unrolled.nn.embedding import TokenEmbedding
 from unrolled.nn.output import TIED_BOUND, MatrixOutput, SeparateOutput, TiedOutput, make_output_layer
@@ -89,3 +90,18 @@ def test_another_kind_of_output_layer_is_one_class_and_the_model_follows():
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
     assert {"embedding", "output_bias", "output.projection"} < model.state_dict().keys()
     model.load_state_dict(model.state_dict())
+
+
+def test_a_kind_that_overrides_the_logits_alone_is_trained_on_the_loss_of_its_logits():
+    class Colder(SeparateOutput):
+        def logits(self, h, embedding):
+            return 0.5 * super().logits(h, embedding)
+
+    output, embedding = Colder(V, H, generator()).double(), TokenEmbedding(V, H, generator()).double()
+    h = torch.randn(N, H, dtype=torch.float64, generator=generator(4))
+    targets = torch.randint(V, (N,), generator=generator(5))
+    targets[::4] = IGNORED
+    loss = output.summed_cross_entropy(h, targets, embedding.weight, FusedKernel(), 0.25)
+    logits = output.logits(h, embedding.weight)
+    expected = 0.25 * functional.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORED)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)

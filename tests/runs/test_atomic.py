@@ -6,8 +6,9 @@ import resource
 
 import pytest
 
+from unrolled.atomic_write import remove_leftovers
 from unrolled.errors import UserError
-from unrolled.runs.atomic import remove_leftovers, write_atomically
+from unrolled.runs.atomic import write_atomically
 
 
 def test_the_new_content_replaces_the_old_and_nothing_else_is_left(tmp_path):

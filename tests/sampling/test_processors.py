@@ -44,9 +44,9 @@ def naive_top_p(logits, mass):
     return [z if i in kept else OFF for i, z in enumerate(logits)]
 
 
-def naive_min_p(logits, share):
+def naive_min_p(logits, fraction):
     probabilities = naive_softmax(logits)
-    return [z if p >= share * max(probabilities) else OFF for z, p in zip(logits, probabilities, strict=True)]
+    return [z if p >= fraction * max(probabilities) else OFF for z, p in zip(logits, probabilities, strict=True)]
 
 
 def naive_typical_p(logits, mass):
@@ -74,8 +74,8 @@ def test_top_p_keeps_the_smallest_likeliest_set_of_that_mass(logits, mass):
 
 
 @given(LOGITS_WITH_MASKED, MASS)
-def test_min_p_compares_with_the_likeliest_token(logits, share):
-    assert processors.min_p(np.array(logits), share).tolist() == naive_min_p(logits, share)
+def test_min_p_compares_with_the_likeliest_token(logits, fraction):
+    assert processors.min_p(np.array(logits), fraction).tolist() == naive_min_p(logits, fraction)
 
 
 @given(LOGITS_WITH_MASKED, MASS)

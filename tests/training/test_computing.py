@@ -27,7 +27,7 @@ def test_bfloat16_reaches_the_kernel_and_the_checkpoint():
     assert machine.noted()["precision"] == "bfloat16"
 
 
-def test_a_run_that_goes_on_keeps_its_precision_where_the_choice_is_ours():
+def test_a_resumed_run_keeps_its_precision_if_the_choice_is_ours():
     before = checkpoint(device="cpu", kernel="native", precision="bfloat16")
     machine = choose_machine(settings(device="cpu"), before)
     assert (machine.precision.precision, machine.precision.reason) == ("bfloat16", "as the run was begun")
@@ -44,18 +44,20 @@ def test_a_checkpoint_of_another_kernel_or_without_a_precision_leaves_the_choice
 
 
 @pytest.mark.parametrize("before", [{"device": "cuda", "kernel": "reference"}, {"device": "cpu", "kernel": "triton"}])
-def test_a_kernel_of_another_device_or_one_that_is_not_here_is_chosen_anew(before):
+def test_a_kernel_of_another_device_or_one_that_is_not_here_is_chosen_again(before):
     machine = choose_machine(settings(device="cpu", kernel="auto", precision="auto"), checkpoint(**before))
     assert machine.kernel.reason != "as the run was begun"
     assert machine.kernel.kernel.name == choose_machine(settings(device="cpu", kernel="auto"), None).kernel.kernel.name
 
 
-def test_a_precision_that_a_newly_asked_kernel_does_not_have_is_chosen_anew_where_the_choice_is_ours():
+def test_a_precision_that_a_newly_requested_kernel_does_not_have_is_chosen_again_where_the_choice_is_ours():
     before = checkpoint(device="cpu", kernel="native", precision="bfloat16")
     machine = choose_machine(settings(device="cpu", kernel="fused", precision="auto"), before)
     assert (machine.precision.precision, machine.kernel.kernel.name) == ("float32", "fused")
 
 
 def test_a_precision_that_the_kernel_does_not_have_is_a_plain_sentence():
-    with pytest.raises(UserError, match=r"^Bfloat16 is a precision of the kernel native.*training.precision=float32"):
+    with pytest.raises(
+        UserError, match=r"^The kernel fused does not train in bfloat16 on cpu; .*training.precision=float32"
+    ):
         check_machine(settings(device="cpu", kernel="fused", precision="bfloat16"))

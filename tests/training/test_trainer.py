@@ -42,8 +42,8 @@ def broken_steps(monkeypatch):
         tried = iter(range(1, 10**9))
         original = LanguageModel.loss_nats
 
-        def loss_nats(model, inputs, targets, state=None, generator=None, share=1.0):
-            loss, after = original(model, inputs, targets, state, generator, share)
+        def loss_nats(model, inputs, targets, state=None, generator=None, scale=1.0):
+            loss, after = original(model, inputs, targets, state, generator, scale)
             if generator is not None and next(tried) in tries:
                 loss = loss * factor
             return loss, after

@@ -17,7 +17,7 @@ from torch import nn
 from unrolled.bench.ours import kernel_of, our_kernels
 from unrolled.bench.side_by_side import circumstances, median_ratio, times_in_turn
 from unrolled.bench.training import SHAPES, TORCH, Shape, batch
-from unrolled.kernels import Kernel, TableLookup
+from unrolled.kernels import Kernel, PreActivationTable
 from unrolled.training.memory import keep_freed_memory
 
 
@@ -58,7 +58,7 @@ def _ours(kernel: Kernel, shape: Shape) -> Callable[[int], object]:
     zeros = torch.zeros(B, H)
 
     def run(_: int) -> object:
-        h, _, _ = kernel.run(TableLookup(table, ids), w_hh, zeros, zeros)
+        h, _, _ = kernel.run(PreActivationTable(table, ids), w_hh, zeros, zeros)
         return torch.autograd.grad(h.sum(), (table, w_hh))
 
     return run

@@ -1,4 +1,4 @@
-"""Our kernels as benchmarks name them: each by its name, and `native` once more where it trains in bfloat16."""
+"""Our kernels as benchmarks name them: each by its name, and once more with its other precision where it has one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ def our_kernels(precision: str = "auto") -> dict[str, Kernel]:
     """Return every kernel that runs on this machine, by the name that a table has for it.
 
     Args:
-        precision: `bfloat16` adds native with such operands, `float32` leaves it out, `auto` adds it where training
-            would take it: where it is fast, and was found to be right.
+        precision: `bfloat16` adds each kernel that has it with such operands, `float32` adds none, `auto` what training
+            would choose: another precision where it is fast, and was found to be correct.
 
     Raises:
-        UserError: bfloat16 was asked for, and there is no native kernel here.
+        UserError: bfloat16 is requested, and no kernel here has it.
     """
     kernels = available_kernels()
-    if precision == "bfloat16" and NativeKernel.name not in kernels:
-        raise UserError("Bfloat16 is a precision of the kernel native, which is not here; leave out --precision.")
-    if NativeKernel.name in kernels and choose_precision(precision, NativeKernel.name, "cpu").precision == "bfloat16":
-        kernels[BFLOAT16] = NativeKernel("bfloat16")
+    several = [kernel for kernel in kernels.values() if len(kernel.precisions("cpu")) > 1]
+    if precision == "bfloat16" and not any(precision in kernel.precisions("cpu") for kernel in several):
+        raise UserError("No kernel here trains in bfloat16; leave out --precision.")
+    for kernel in several:
+        chosen = choose_precision(precision, kernel, "cpu").precision
+        if chosen != kernel.precision:
+            kernels[f"{kernel.name} {chosen}"] = kernel.with_precision(chosen)
     return kernels
 
 

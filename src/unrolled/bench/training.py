@@ -161,7 +161,7 @@ def our_model(shape: Shape, kernel: Kernel) -> LanguageModel:
 
 
 def _our_loss(model: LanguageModel) -> Loss:
-    return lambda inputs, targets: model.loss_nats(inputs, targets, share=1 / targets.numel())[0]
+    return lambda inputs, targets: model.loss_nats(inputs, targets, scale=1 / targets.numel())[0]
 
 
 def rivals_loss(model: nn.Module, context: Any = None) -> Loss:

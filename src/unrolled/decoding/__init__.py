@@ -1,7 +1,7 @@
-"""A trained model, one token at a time: the protocol, three implementations of it, and which one serves a model.
+"""A trained model, one token at a time: the protocol, three implementations of it, and the choice between them.
 
 `torch_decoder` runs any model through its own `forward`. `numpy_decoder` is the LSTM in numpy, `native_decoder` the
-same in C; both read the weights that `weights` names, and refuse a model with any other part. `select` takes the
+same in C; both read the weights listed in `weights`, and refuse a model with any other part. `select` chooses the
 fastest decoder that supports a model, and explains the choice.
 """
 

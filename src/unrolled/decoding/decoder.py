@@ -14,10 +14,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Support:
-    """Whether a decoder computes exactly what a model computes; true or false as a condition."""
+    """Whether a decoder computes exactly what a model computes; usable as a condition."""
 
     is_given: bool
-    reason: str = ""  # why, or why not, in words for the user
+    reason: str = ""  # why, or why not; for the user
 
     def __bool__(self) -> bool:
         """Return whether the model is supported."""
@@ -25,7 +25,7 @@ class Support:
 
 
 class DecoderState(Protocol):
-    """What a model remembers of each row: an immutable value that its caller owns."""
+    """The state of a model for each row: an immutable value that its caller owns."""
 
     def select(self, rows: Sequence[int]) -> DecoderState:
         """Return the state of these rows, in this order; a row may be selected several times."""
@@ -37,7 +37,7 @@ class Decoder(Protocol):
     vocabulary_size: int
 
     def initial_state(self, rows: int) -> Any:
-        """Return the state before any token, for that number of rows."""
+        """Return the state before any token, for `rows` rows."""
 
     def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
         """Feed a token to each row, (B,); return the logits of the next ones, (B, V) float32, and the new state."""

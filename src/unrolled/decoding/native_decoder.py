@@ -1,6 +1,6 @@
-"""The decoder in C: the twin of `numpy_decoder.NumpyDecoder`, equal to it up to rounding.
+"""The decoder in C: the counterpart of `numpy_decoder.NumpyDecoder`, equal to it up to rounding.
 
-It can also write a block of tokens before Python sees them (`sampling.native_batch`), and says how long one may be.
+It can also write a block of tokens in one call (`sampling.native_batch`), and limits the length of a block.
 
 V: vocabulary, H: hidden size, L: layers, B: rows, N: tokens of a text.
 """
@@ -14,17 +14,17 @@ import numpy as np
 from unrolled.decoding.decoder import Support
 from unrolled.decoding.numpy_decoder import NumpyState
 from unrolled.decoding.weights import Layer, check_shapes, support_by_weights
-from unrolled.native import decode, native_library, native_status
+from unrolled.native import DTYPES, decode, native_library, native_status
 from unrolled.nn import LanguageModel
 
-PRECISIONS = tuple(decode.WIDTHS)
+PRECISIONS = tuple(DTYPES)
 LONGEST_BLOCK = 64  # tokens
 WORK_OF_A_BLOCK = 64e6  # weights read, about ten milliseconds
 ROWS_COSTING_ONE_READ = 8  # multiplying for this number of rows takes as long as fetching the weights
 
 
 class NativeDecoder:
-    """A trained language model packed for C. It never changes, so any number of threads may share it."""
+    """A trained language model packed for C. Immutable, so threads can share it."""
 
     name = "native"
     precisions = PRECISIONS
@@ -41,10 +41,10 @@ class NativeDecoder:
 
         Args:
             embedding, layers, output_weight, output_bias: see `NumpyDecoder`.
-            precision: of the matrices that every token reads: float32, or bfloat16, which is faster and rounds them.
+            precision: of the matrices: float32, or bfloat16, which is faster and rounds them.
 
         Raises:
-            ValueError: shapes that do not fit together, or an unknown precision.
+            ValueError: the shapes do not match, or the precision is unknown.
             RuntimeError: unrolled was installed without its native kernel.
         """
         self.vocabulary_size, self.hidden_size = check_shapes(embedding, layers, output_weight, output_bias)
@@ -57,7 +57,7 @@ class NativeDecoder:
 
     @staticmethod
     def supports(model: LanguageModel) -> Support:
-        """Tell whether the weights that this decoder takes are the whole model, and the library is there."""
+        """Tell whether the decoder's weights are the whole model, and the C library is available."""
         if native_library() is None:
             return Support(False, f"native is {native_status()}")
         known = support_by_weights(model)
@@ -86,12 +86,12 @@ class NativeDecoder:
         return logits, NumpyState(h, c)
 
     def block_for(self, rows: int) -> int:
-        """Return how many tokens this number of rows can write in about ten milliseconds, 1 to 64."""
+        """Return the number of tokens that `rows` rows can write in about ten milliseconds, 1 to 64."""
         cost = self._weights * (1 + rows / ROWS_COSTING_ONE_READ)
         return max(1, min(LONGEST_BLOCK, int(WORK_OF_A_BLOCK / cost)))
 
     def _checked(self, ids: np.ndarray, state: NumpyState, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids, h and a copy of c as C reads them; C would read beyond arrays that do not fit."""
+        """Return ids, h and a copy of c as C reads them, after a check: C would read beyond smaller arrays."""
         shape = (self.layers, rows, self.hidden_size)
         if np.shape(ids) != (len(ids),) or state.h.shape != shape or state.c.shape != shape:
             raise ValueError(f"ids {np.shape(ids)}, h {state.h.shape} and c {state.c.shape} do not fit {shape}")

@@ -4,8 +4,8 @@
     c' = f * c + i * g                h' = o * tanh(c')                           logits = h' W_out^T + b_out
 
 It equals `unrolled.kernels.reference`. As sigmoid(a) = tanh(a / 2) / 2 + 1/2, one call of tanh serves all four gates:
-the columns of i, f and o are halved (which is exact) at construction, and stand together, in the order i f o g.
-Every row has its own matrix products, so its numbers do not depend on how many rows it shares a batch with.
+the columns of i, f and o are halved (which is exact) at construction, and the order of the gates is i f o g.
+Each row has its own matrix products, so its results do not depend on the other rows of a batch.
 
 B: rows, V: vocabulary, E: embedding, H: hidden size, L: layers, I: a layer's input size (E for the first, then H).
 """
@@ -19,13 +19,14 @@ import numpy as np
 
 from unrolled.decoding.decoder import Support
 from unrolled.decoding.weights import Layer, check_shapes, support_by_weights
+from unrolled.kernels import GATES
 from unrolled.nn import LanguageModel
 
 HALF = np.array(0.5, np.float32)  # an array, as numpy would convert a Python number at every step
 
 
 class NumpyState(NamedTuple):
-    """What the model remembers of each row; an immutable value."""
+    """The state of each row; an immutable value."""
 
     h: np.ndarray  # (L, B, H) float32
     c: np.ndarray  # (L, B, H) float32
@@ -36,7 +37,7 @@ class NumpyState(NamedTuple):
 
 
 class NumpyDecoder:
-    """A trained language model as plain arrays. It never changes, so any number of threads may share it."""
+    """A trained language model as plain arrays. Immutable, so threads can share it."""
 
     name = "numpy"
     precisions = ("float32",)
@@ -48,7 +49,7 @@ class NumpyDecoder:
         output_weight: np.ndarray,
         output_bias: np.ndarray,
     ) -> None:
-        """Take the weights, gates in the columns in the order i f g o.
+        """Take the weights, with the gates in the order i f g o.
 
         Args:
             embedding: (V, E).
@@ -57,7 +58,7 @@ class NumpyDecoder:
             output_bias: (V,).
 
         Raises:
-            ValueError: shapes that do not fit together.
+            ValueError: the shapes do not match.
         """
         self.vocabulary_size, self.hidden_size = check_shapes(embedding, layers, output_weight, output_bias)
         prepared = [tuple(_for_one_tanh(np.asarray(part)) for part in layer) for layer in layers]
@@ -70,7 +71,7 @@ class NumpyDecoder:
 
     @staticmethod
     def supports(model: LanguageModel) -> Support:
-        """Tell whether the weights that this decoder takes are the whole model."""
+        """Tell whether the decoder's weights are the whole model."""
         return support_by_weights(model)
 
     def initial_state(self, rows: int) -> NumpyState:
@@ -102,7 +103,7 @@ class NumpyDecoder:
             The logits of the token after them, (V,) float32, and the new state.
 
         Raises:
-            ValueError: there are no tokens to predict from.
+            ValueError: no tokens are given.
         """
         if len(ids) == 0:
             raise ValueError("a prefill needs at least one token")
@@ -130,7 +131,7 @@ class NumpyDecoder:
 
 
 def _cell(a: np.ndarray, c: np.ndarray, new_h: np.ndarray, new_c: np.ndarray) -> None:
-    """Write the new state (B, H) of a layer from its pre-activations a (B, 4H), which are used up, and its cells c."""
+    """Write a layer's new state (B, H), from its pre-activations a (B, 4H), which are overwritten, and its cells c."""
     size = c.shape[1]
     np.tanh(a, out=a)
     sigmoids = a[:, : 3 * size]
@@ -147,14 +148,14 @@ def _cell(a: np.ndarray, c: np.ndarray, new_h: np.ndarray, new_c: np.ndarray) ->
 def _products(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return rows (B, I) @ weight (I, K) as B products of a vector and a matrix.
 
-    One product of two matrices would be faster from two rows on, but would round a row differently in another batch.
+    One product of two matrices would be faster for two rows or more, but a row's rounding would depend on its batch.
     """
     return np.matmul(rows[:, None], weight)[:, 0]
 
 
 def _for_one_tanh(columns: np.ndarray) -> np.ndarray:
     """Return (..., 4H) weights of the gates i f g o as float32 in the order i f o g, with i, f and o halved."""
-    i, f, g, o = np.split(_float32(columns), 4, axis=-1)
+    i, f, g, o = np.split(_float32(columns), GATES, axis=-1)
     return np.ascontiguousarray(np.concatenate([i * HALF, f * HALF, o * HALF, g], axis=-1))
 
 

@@ -1,4 +1,4 @@
-"""Which decoder serves a model, and why: the fastest one that knows every part of the model."""
+"""Which decoder is used for a model, and why: the fastest one that supports all parts of the model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FASTEST_FIRST = (NativeDecoder, NumpyDecoder, TorchDecoder)  # the last one supp
 
 @dataclass(frozen=True)
 class DecoderChoice:
-    """A kind of decoder and the reason for it, in words for the user."""
+    """A kind of decoder and the reason for it, for the user."""
 
     name: str
     reason: str
-    precisions: tuple[str, ...]  # of the weights that it can decode with
+    precisions: tuple[str, ...]  # of the weights, as far as it supports them
 
 
 def select_decoder(model: LanguageModel) -> DecoderChoice:
@@ -35,13 +35,13 @@ def select_decoder(model: LanguageModel) -> DecoderChoice:
 
 
 def explain_decoder(model: LanguageModel) -> str:
-    """Return, for the user, the decoder of a model on this machine and the reason for it."""
+    """Return the decoder of a model on this machine and the reason for it, for the user."""
     choice = select_decoder(model)
     return f"{choice.name}: {choice.reason}"
 
 
 def decoder_of(model: LanguageModel, precision: str = "float32") -> Decoder:
-    """Return a decoder with a copy of the model's weights, on the CPU, whatever the model's device.
+    """Return a decoder with a copy of the model's weights, always on the CPU.
 
     Args:
         model: any language model.
@@ -56,7 +56,7 @@ def decoder_of(model: LanguageModel, precision: str = "float32") -> Decoder:
 
 
 def precision_for(model: LanguageModel, requested: str) -> tuple[str, tuple[str, ...]]:
-    """Return the precision of the weights that this model decodes with here, and a warning where it is another one.
+    """Return the precision of the weights with which this model is decoded here, and a warning if it is another one.
 
     Raises:
         ValueError: an unknown precision.

@@ -1,7 +1,7 @@
-"""Any language model, one token at a time, through its own `forward`: slower than the fast decoders, and always right.
+"""Any language model, one token at a time, through its own `forward`: slower than the fast decoders, always correct.
 
-Every row is a batch of its own, as a product of two matrices may round a row differently in another batch: the text of
-a seed must not depend on what else is in the batch.
+Each row is decoded as a separate batch, because the rounding of a matrix product may depend on the batch, and the text
+of a seed must not.
 
 V: vocabulary, B: rows, N: tokens of a text.
 """
@@ -22,9 +22,9 @@ from unrolled.nn import LanguageModel
 
 
 class TorchState(NamedTuple):
-    """What the model remembers of each row; an immutable value."""
+    """The state of each row; an immutable value."""
 
-    rows: tuple[Any, ...]  # the model's own state of each row, a batch of one
+    rows: tuple[Any, ...]  # the model's own state for each row, as a batch of one
 
     def select(self, rows: Sequence[int]) -> TorchState:
         """Return the state of these rows, in this order; a row may be selected several times."""
@@ -32,7 +32,7 @@ class TorchState(NamedTuple):
 
 
 class TorchDecoder:
-    """A copy of a model, in float32 on the CPU. It never changes, so any number of threads may share it."""
+    """A copy of a model, in float32 on the CPU. Immutable, so threads can share it."""
 
     name = "torch"
     precisions = ("float32",)
@@ -41,7 +41,7 @@ class TorchDecoder:
         """Copy the model with all its parts."""
         self.vocabulary_size = model.vocabulary_size
         self._model = copy.deepcopy(model).to("cpu", torch.float32).eval()
-        if has_known_kernel(model):  # the others prepare weights for many steps, and a step here is one token
+        if has_known_kernel(model):  # the others prepare the weights for many steps at a time
             self._model.kernel = available_kernels()["reference"]
 
     @staticmethod

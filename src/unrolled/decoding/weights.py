@@ -1,7 +1,7 @@
-"""What the fast decoders know of a language model: the weights that they read, and whether these are the whole model.
+"""The weights that the fast decoders read from a language model, and whether they are the whole model.
 
-A decoder that copies weights by name computes something else, without an error, as soon as a model has one more part.
-Therefore a model is known only where every class, parameter, buffer, setting and kernel of it is named here.
+A decoder that copies weights by name silently computes something else once a model has another part. A model is
+therefore supported only if each of its classes, parameters, buffers, settings and its kernel is listed here.
 
 E: embedding size, H: hidden size, I: a layer's input size (E for the first layer, then H), V: vocabulary.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.decoding.decoder import Support
-from unrolled.kernels import available_kernels
+from unrolled.kernels import GATES, available_kernels
 from unrolled.nn import LanguageModel, LSTMLayer, SeparateOutput, TiedOutput, TokenEmbedding
 
 Layer = tuple[np.ndarray, np.ndarray, np.ndarray]  # w_ih (I, 4H), w_hh (H, 4H), bias (4H,)
@@ -26,7 +26,7 @@ MOST_NAMES = 5  # unknown parts in a message
 
 
 def weights_of(model: LanguageModel) -> tuple[np.ndarray, list[Layer], np.ndarray, np.ndarray]:
-    """Return copies of the model's weights in the order in which a decoder takes them.
+    """Return copies of the model's weights, in the order of a decoder's arguments.
 
     Raises:
         ValueError: they are not the whole model.
@@ -38,7 +38,7 @@ def weights_of(model: LanguageModel) -> tuple[np.ndarray, list[Layer], np.ndarra
 
 
 def support_by_weights(model: nn.Module) -> Support:
-    """Tell whether `weights_of` gives the whole model."""
+    """Tell whether `weights_of` returns the whole model."""
     unknown = unknown_parts(model)
     if not unknown:
         return Support(True)
@@ -48,14 +48,14 @@ def support_by_weights(model: nn.Module) -> Support:
 
 
 def unknown_parts(model: nn.Module) -> list[str]:
-    """Return the names of all parts of a model that the fast decoders would leave out; none where they know it all."""
+    """Return the names of all parts of a model that the fast decoders do not support."""
     if not isinstance(model, LanguageModel):
         return [type(model).__name__]
     return _unknown_tensors(model) or [*_unknown_code(model), *_unknown_settings(model)]
 
 
 def has_known_kernel(model: LanguageModel) -> bool:
-    """Tell whether the model's kernel is one of those that compute the same recurrence."""
+    """Tell whether the model's kernel is one of ours, which all compute the same recurrence."""
     return type(model.kernel) in {type(kernel) for kernel in available_kernels().values()}
 
 
@@ -72,7 +72,8 @@ def check_shapes(
     vocabulary_size, input_size = np.shape(embedding)
     hidden_size = np.shape(layers[0][1])[0]
     for number, (w_ih, w_hh, bias) in enumerate(layers):
-        expected = [(input_size, 4 * hidden_size), (hidden_size, 4 * hidden_size), (4 * hidden_size,)]
+        gates = GATES * hidden_size
+        expected = [(input_size, gates), (hidden_size, gates), (gates,)]
         shapes = [np.shape(w_ih), np.shape(w_hh), np.shape(bias)]
         if shapes != expected:
             raise ValueError(f"layer {number} has shapes {shapes}, not {expected}")
@@ -83,7 +84,7 @@ def check_shapes(
 
 
 def _unknown_tensors(model: LanguageModel) -> list[str]:
-    """Return the parameters and buffers that should not be there, and the known ones that are missing."""
+    """Return the unknown parameters and buffers, and the known ones that are missing."""
     known = {"embed.weight", "output.bias"} | ({"output.weight"} if model.settings.tying == "separate" else set())
     known |= {f"layers.{k}.{name}" for k in range(model.settings.layers) for name in ("w_ih", "w_hh", "bias")}
     tensors = model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
@@ -92,7 +93,7 @@ def _unknown_tensors(model: LanguageModel) -> list[str]:
 
 
 def _unknown_code(model: LanguageModel) -> list[str]:
-    """Return the modules of a class of their own, those whose methods or hooks are their own, and an own kernel."""
+    """Return the modules of an unknown class or with replaced methods or hooks, and an unknown kernel."""
     output = OUTPUT_LAYERS.get(model.settings.tying)
     classes = {"": LanguageModel, "embed": TokenEmbedding, "output": output, "layers": nn.ModuleList}
     classes |= {f"layers.{k}": LSTMLayer for k in range(model.settings.layers)}

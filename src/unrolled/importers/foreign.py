@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from unrolled.config import ModelSettings, settings_from_values
 from unrolled.errors import UserError
+from unrolled.kernels import GATES
 
-GATES = 4
 MOST_ROWS = 2_000_000  # of an embedding; the tokenizer takes a hundred times the room of a short row
 MOST_PADDING = 8  # numbers in the padded layers for each one in the checkpoint's
 FREE_NUMBERS = 2**24  # that may be padding in any case

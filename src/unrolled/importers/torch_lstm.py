@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import UserError
-from unrolled.importers.foreign import GATES, ForeignLayer, check_chain
+from unrolled.importers.foreign import ForeignLayer, check_chain
 from unrolled.importers.tensors import as_float32, shown_shape
+from unrolled.kernels import GATES
 
 PART = re.compile(r"(?P<home>.*?)(?P<part>(?:weight|bias)_(?:ih|hh))(?:_l(?P<layer>[0-9]{1,4}))?(?P<raw>_raw)?")
 NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>[0-9]{1,4})\.")

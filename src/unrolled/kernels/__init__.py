@@ -1,10 +1,20 @@
 """The recurrence of an LSTM: one contract, several implementations that compute the same numbers.
 
-`contract` says what a kernel takes and returns, `reference` reads like the equations, `fused` derives the backward
-pass by hand, `select` chooses one and can say why, `stored_choice` keeps what was measured to be the fastest here.
+`contract` defines what a kernel takes and returns; `reference` follows the equations, `fused` has a hand-derived
+backward pass, `native` is in C. `select` chooses a kernel and `precision` its precision, each with a reason;
+`stored_choice` keeps the kernel that was measured to be the fastest on this machine.
 """
 
-from unrolled.kernels.contract import GATES, Dense, Embedded, Kernel, KernelInput, Projected, TableLookup, split_gates
+from unrolled.kernels.contract import (
+    Availability,
+    DenseInput,
+    Kernel,
+    KernelInput,
+    PreActivations,
+    PreActivationTable,
+    TokenInput,
+    split_gates,
+)
 from unrolled.kernels.fused import FusedKernel
 from unrolled.kernels.precision import PrecisionChoice, choose_precision
 from unrolled.kernels.reference import ReferenceKernel, lstm_step
@@ -13,26 +23,30 @@ from unrolled.kernels.select import (
     available_kernels,
     explain_kernels,
     explain_precision,
+    kernel_availability,
     select_kernel,
 )
 from unrolled.kernels.stored_choice import read_choice, store_choice
+from unrolled.native import GATES
 
 __all__ = [
     "GATES",
-    "Dense",
-    "Embedded",
+    "Availability",
+    "DenseInput",
     "FusedKernel",
     "Kernel",
     "KernelChoice",
     "KernelInput",
+    "PreActivationTable",
+    "PreActivations",
     "PrecisionChoice",
-    "Projected",
     "ReferenceKernel",
-    "TableLookup",
+    "TokenInput",
     "available_kernels",
     "choose_precision",
     "explain_kernels",
     "explain_precision",
+    "kernel_availability",
     "lstm_step",
     "read_choice",
     "select_kernel",

@@ -1,9 +1,9 @@
-"""The LSTM with its backward pass derived by hand.
+"""The LSTM with a hand-derived backward pass.
 
-Forward, for t = 1..T:   a_t = p_t + h_{t-1} W        p_t: the input's share, hoisted into one product outside the loop
+Forward, for t = 1..T:   a_t = p_t + h_{t-1} W        p_t: x_t W_ih + b, one product for all steps
                          i, f, o = sigmoid(a)   g = tanh(a)   c_t = f c_{t-1} + i g   h_t = o tanh(c_t)
 
-Backward. Let E be the loss, dh_t the whole derivative of E by h_t (from above, `grad_h[t]`, and from step t+1), dc_t
+Backward. Let E be the loss, dh_t the total derivative of E by h_t (from above, `grad_h[t]`, and from step t+1), dc_t
 that by c_t. For t = T..1, with s' = s(1-s) for a sigmoid s and u' = 1-u^2 for a tanh u:
 
     dh_t  = grad_h[t] + da_{t+1} W^T
@@ -13,13 +13,13 @@ that by c_t. For t = T..1, with s' = s(1-s) for a sigmoid s and u' = 1-u^2 for a
 
 and since every step uses the same W:   dW = sum_t h_{t-1}^T da_t, one product over all steps and rows at the end.
 
-Only the recurrent product and a handful of elementwise operations stay inside the loop over time. The factors that
-depend on the forward pass alone are computed before it, a block of steps at a time so that they are still in the cache
-when used.
+Only the recurrent product and a few elementwise operations remain inside the loop over time. The factors that depend
+on the forward pass alone are computed beforehand, a block of steps at a time, so that they are still in the cache when
+they are used.
 
-On a CPU the two loops are compiled by TorchScript, not to be faster by themselves, but because they then run without
-Python's lock: each thread takes its own rows of the batch through all steps, and the threads meet only at the end.
-T: steps, B: rows, H: hidden size. Gates stand in the columns in the order i f g o.
+On a CPU the two loops are compiled by TorchScript, because they then run without Python's lock: each thread takes its
+own rows of the batch through all steps, and the threads synchronize only at the end.
+T: steps, B: rows, H: hidden size. The gates are in the order i f g o.
 """
 
 from __future__ import annotations
@@ -32,43 +32,55 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from unrolled.kernels.contract import KernelInput, TableLookup, hoisted
+from unrolled.kernels.contract import Availability, KernelInput, PreActivationTable, precompute_inputs
+from unrolled.kernels.precision import Float32Only
 from unrolled.kernels.softmax import summed_cross_entropy
+from unrolled.native import GATES
 from unrolled.native.threads import parts_of, run_parts, torchs_openmp
 
 BLOCK_STEPS = 8  # steps whose backward factors are computed together; a block of 64 x 256 gates fits in a core's L2
-FEWEST_ROWS = 8  # of a thread: fewer do not pay for a product of their own
+FEWEST_ROWS = 8  # per thread: a product of fewer is not worth it
 
 
-class FusedKernel:
-    """Hand-derived backward, input products hoisted, weight gradient in one product."""
+class FusedKernel(Float32Only):
+    """Hand-derived backward pass, input products precomputed, weight gradient in one product."""
 
     name = "fused"
 
+    @staticmethod
+    def availability() -> Availability:
+        """See `Kernel.availability`."""
+        return Availability(True, "the derivative by hand, on any device")
+
+    @staticmethod
+    def is_made_for(device_type: str) -> bool:
+        """See `Kernel.is_made_for`."""
+        return True
+
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
-        inputs = hoisted(inputs)
-        if isinstance(inputs, TableLookup):
+        inputs = precompute_inputs(inputs)
+        if isinstance(inputs, PreActivationTable):
             h, c_last = _Recurrence.apply(inputs.table, inputs.ids, w_hh, h0, c0)
         else:
             h, c_last = _Recurrence.apply(inputs.values, None, w_hh, h0, c0)
         return h, h[-1], c_last
 
     def summed_cross_entropy(
-        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
     ) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
-        return summed_cross_entropy(h, weight, bias, targets, share)
+        return summed_cross_entropy(h, weight, bias, targets, scale)
 
 
 class _Recurrence(torch.autograd.Function):
-    """The recurrence as one node of the graph; `source` is (T, B, 4H), or a table (V, 4H) that `ids` (T, B) look up."""
+    """The recurrence as one node of the graph; `source` is (T, B, 4H), or a table (V, 4H) looked up by `ids` (T, B)."""
 
     @staticmethod
     def forward(ctx, source: Tensor, ids: Tensor | None, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
         T, (B, H) = len(source if ids is None else ids), h0.shape
         h, c, tanh_c = (h0.new_empty(T, B, H) for _ in range(3))
-        w_by_gate = w_hh.detach().view(H, 4, H).transpose(0, 1).contiguous()  # (4, H, H)
+        w_by_gate = w_hh.detach().view(H, GATES, H).transpose(0, 1).contiguous()  # (4, H, H)
         gates: dict[tuple[int, int], Tensor] = {}  # by the rows of a part: (T, 4, rows, H)
         forward = compiled(forward_loop) if h0.device.type == "cpu" else forward_loop
 
@@ -91,7 +103,7 @@ class _Recurrence(torch.autograd.Function):
         w_hh, h0, c0, h, c, tanh_c, ids, *gates = (None if t is None else t.detach() for t in ctx.saved_tensors)
         T, B, H = h.shape
         gates_of = dict(zip(ctx.parts, gates, strict=True))
-        d_gates, dh, dc = grad_h.new_empty(T, B, 4 * H), c0.new_zeros(B, H), grad_c_last.clone()
+        d_gates, dh, dc = grad_h.new_empty(T, B, GATES * H), c0.new_zeros(B, H), grad_c_last.clone()
         w_hh_t = w_hh.t().contiguous()  # (4H, H)
         backward = compiled(backward_loop) if h0.device.type == "cpu" else backward_loop
 
@@ -106,22 +118,22 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _parts_of_rows(B: int, device: torch.device) -> list[tuple[int, int]]:
-    """Return the rows of each thread; all in one where operations would not keep to their thread."""
+    """Return the rows of each thread; a single part where PyTorch's operations would start threads of their own."""
     is_split = device.type == "cpu" and torchs_openmp() is not None
     return parts_of(B, FEWEST_ROWS) if is_split else [(0, B)]
 
 
 @cache
 def compiled(loop: Callable[..., None]) -> Callable[..., None]:
-    """Return a loop over time that runs without Python's lock; the loop itself where TorchScript is no more."""
+    """Return a loop over time that runs without Python's lock; the loop itself in a PyTorch without TorchScript."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return torch.jit.script(loop) if hasattr(torch.jit, "script") else loop
 
 
 def _without_gradients(run: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    """PyTorch records for autograd in every new thread, whatever the one that began it does."""
-    is_inference = torch.is_inference_mode_enabled()  # its tensors may be written in that mode alone
+    """Wrap `run` for other threads: PyTorch enables autograd in each new thread, regardless of the calling one."""
+    is_inference = torch.is_inference_mode_enabled()  # its tensors can be written only in that mode
 
     def unrecorded(first: int, last: int) -> None:
         with torch.inference_mode(is_inference), torch.no_grad():
@@ -133,13 +145,13 @@ def _without_gradients(run: Callable[[int, int], None]) -> Callable[[int, int], 
 def recurrent_gradients(
     d_gates: Tensor, h0: Tensor, h: Tensor, ids: Tensor | None, table_rows: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the derivatives by the source of the pre-activations and by W_hh, from those by the pre-activations.
+    """Return the derivatives by the source of the pre-activations and by W_hh, given those by the pre-activations.
 
     Args:
         d_gates: da, (T, B, 4H).
         h0: hidden state before the first step, (B, H).
         h: hidden states, (T, B, H).
-        ids: (T, B) where the source is a table of `table_rows` rows.
+        ids: (T, B) if the source is a table of `table_rows` rows.
     """
     flat = d_gates.flatten(0, 1)  # (T*B, 4H)
     d_w_hh = torch.addmm(h0.t() @ d_gates[0], h[:-1].flatten(0, 1).t(), flat[len(h0) :])
@@ -149,9 +161,9 @@ def recurrent_gradients(
 def forward_loop(
     gates: Tensor, w_by_gate: Tensor, h0: Tensor, c0: Tensor, h: Tensor, c: Tensor, tanh_c: Tensor
 ) -> None:
-    """Run the forward pass: `gates` (T, 4, B, H) are the input's share of the pre-activations, then the gates.
+    """Run the forward pass: `gates` (T, 4, B, H) holds the input's pre-activations, and is overwritten by the gates.
 
-    Fills h, c and tanh_c, (T, B, H) each. Each gate has a matrix product of its own, with its part of W (4, H, H).
+    Fills h, c and tanh_c, (T, B, H) each. Each gate has its own matrix product, with its part of W (4, H, H).
     """
     h_before, c_before = h0, c0
     minus_one = torch.full([], -1.0, dtype=h0.dtype, device=h0.device)
@@ -170,10 +182,12 @@ def forward_loop(
 
 
 def _inputs_by_gate(source: Tensor, ids: Tensor | None, H: int) -> Tensor:
-    """Return the input's share of the pre-activations, (T, 4, B, H): a new tensor, which the gates then take over."""
+    """Return the input's pre-activations, (T, 4, B, H), in a new tensor, which the gates will overwrite."""
     if ids is None:
-        return source.unflatten(-1, (4, H)).transpose(1, 2).clone(memory_format=torch.contiguous_format)
-    rows = 4 * ids.unsqueeze(1) + torch.arange(4, device=ids.device).view(4, 1)  # (T, 4, B): of a table (4V, H)
+        return source.unflatten(-1, (GATES, H)).transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    rows = GATES * ids.unsqueeze(1) + torch.arange(GATES, device=ids.device).view(
+        GATES, 1
+    )  # (T, 4, B): of a table (4V, H)
     return source.reshape(-1, H).index_select(0, rows.flatten()).view(*rows.shape, H)
 
 
@@ -192,7 +206,7 @@ def backward_loop(
     """Run the backward pass: fills d_gates (T, B, 4H).
 
     dh and dc (B, H) hold at the head of the loop what comes from step t+1, at the end the derivatives by h0 and c0.
-    A number times s(1-s) or 1-u^2 is what PyTorch calls the backward pass of a sigmoid or tanh: one pass over memory.
+    A number times s(1-s) or 1-u^2 is PyTorch's backward pass of sigmoid or tanh: a single pass over memory.
     """
     T, B, H = grad_h.size(0), grad_h.size(1), grad_h.size(2)
     for last in range(T, 0, -block_steps):

@@ -1,51 +1,65 @@
 """Which precision the operands of a training step's products have, and why.
 
-bfloat16 has the range of float32 and 8 bits of precision. Only operands are rounded to it: weights, states and
-derivatives where they are multiplied, and what is kept for the backward pass. Sums, the running cell state, the
-derivatives of the states and the weights themselves stay float32 (Kalamkar et al. 2019,
-https://arxiv.org/abs/1905.12322).
+A kernel declares which precisions it has, and any objection to one on this machine; see `Kernel.precisions`. In every
+precision, sums, the running cell state, the derivatives of the states and the weights themselves stay float32.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unrolled.kernels.native import NativeKernel
-from unrolled.kernels.native.precision import bfloat16_is_fast, bfloat16_is_right
-from unrolled.native import native_library, native_variant
-
-PRECISIONS = ("float32", "bfloat16")
+from unrolled.kernels.contract import Kernel
 
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """A precision and the reason for it, in words for the user."""
+    """A precision and the reason for it, for the user."""
 
     precision: str
     reason: str
 
 
-def choose_precision(asked: str, kernel_name: str, device_type: str) -> PrecisionChoice:
-    """Return the precision of training; `auto` is bfloat16 where that is faster and was found to be right.
+class Float32Only:
+    """The precisions of a kernel that only has float32; see `Kernel`."""
+
+    precision = "float32"
+
+    def precisions(self, device_type: str) -> tuple[str, ...]:
+        """See `Kernel.precisions`."""
+        return (self.precision,)
+
+    def objection_to(self, precision: str) -> str | None:
+        """See `Kernel.objection_to`."""
+        return None
+
+    def with_precision(self, precision: str) -> Float32Only:
+        """See `Kernel.with_precision`."""
+        if precision != self.precision:
+            raise ValueError(f"the precision of this kernel is {self.precision}, not {precision}")
+        return self
+
+
+def choose_precision(requested: str, kernel: Kernel, device_type: str) -> PrecisionChoice:
+    """Return the precision of training; `auto` is the kernel's first one without an objection.
 
     Raises:
-        ValueError: bfloat16 was asked for, and this kernel or device has none; says how to go on.
+        ValueError: the kernel does not have the requested precision on this kind of device; says what to use instead.
     """
-    has_both = kernel_name == NativeKernel.name and device_type == "cpu" and native_library() is not None
-    if asked == "bfloat16" and not has_both:
+    precisions = kernel.precisions(device_type)
+    if requested == "auto":
+        return _preferred(kernel, precisions)
+    if requested not in precisions:
         raise ValueError(
-            f"bfloat16 is a precision of the kernel native on a CPU, and this is {kernel_name} on {device_type}; "
-            "use --set training.precision=float32."
+            f"the kernel {kernel.name} does not train in {requested} on {device_type}; "
+            f"use --set training.precision={' or '.join(reversed(precisions))}."
         )
-    if asked != "auto":
-        slow = asked == "bfloat16" and not bfloat16_is_fast()
-        return PrecisionChoice(asked, "as asked" + (", slower than float32 here" if slow else ""))
-    if not has_both:
-        return PrecisionChoice("float32", "the only one of this kernel")
-    if not bfloat16_is_fast():
-        return PrecisionChoice(
-            "float32", f"the C kernels in use, {native_variant()}, have no instructions for bfloat16"
-        )
-    if not bfloat16_is_right():
-        return PrecisionChoice("float32", "bfloat16 gave other numbers when it was tried on this processor")
-    return PrecisionChoice("bfloat16", "faster on this processor")
+    objection = kernel.objection_to(requested)
+    return PrecisionChoice(requested, "as requested" if objection is None else f"as requested, although {objection}")
+
+
+def _preferred(kernel: Kernel, precisions: tuple[str, ...]) -> PrecisionChoice:
+    objections = {precision: kernel.objection_to(precision) for precision in precisions[:-1]}
+    chosen = next((precision for precision in objections if objections[precision] is None), precisions[-1])
+    if len(precisions) == 1:
+        return PrecisionChoice(chosen, "the only one of this kernel")
+    return PrecisionChoice(chosen, objections[precisions[0]] or "faster on this processor")

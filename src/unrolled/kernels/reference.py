@@ -1,4 +1,4 @@
-"""The LSTM as its equations say it, one line each; autograd differentiates it.
+"""The LSTM equations, one line each; autograd differentiates them.
 
     i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)       with a = x W_ih + b + h W_hh
     c' = f * c + i * g
@@ -10,7 +10,8 @@ Hochreiter and Schmidhuber 1997 (https://doi.org/10.1162/neco.1997.9.8.1735), fo
 import torch
 from torch import Tensor
 
-from unrolled.kernels.contract import KernelInput, hoisted, split_gates
+from unrolled.kernels.contract import Availability, KernelInput, precompute_inputs, split_gates
+from unrolled.kernels.precision import Float32Only
 from unrolled.kernels.softmax import summed_cross_entropy
 
 
@@ -18,7 +19,7 @@ def lstm_step(pre_activations: Tensor, w_hh: Tensor, h: Tensor, c: Tensor) -> tu
     """Advance one layer by one time step.
 
     Args:
-        pre_activations: the input's share x W_ih + b, (B, 4H).
+        pre_activations: those of the input, x W_ih + b, (B, 4H).
         w_hh: recurrent weights, (H, 4H).
         h: hidden state, (B, H).
         c: cell state, (B, H).
@@ -36,23 +37,33 @@ def lstm_step(pre_activations: Tensor, w_hh: Tensor, h: Tensor, c: Tensor) -> tu
     return h, c
 
 
-class ReferenceKernel:
-    """The equations, step by step, differentiated by autograd: slow, readable, the measure of every other kernel."""
+class ReferenceKernel(Float32Only):
+    """The equations, step by step, differentiated by autograd: slow, readable, the reference for all kernels."""
 
     name = "reference"
 
+    @staticmethod
+    def availability() -> Availability:
+        """See `Kernel.availability`."""
+        return Availability(True, "the equations, differentiated by autograd")
+
+    @staticmethod
+    def is_made_for(device_type: str) -> bool:
+        """See `Kernel.is_made_for`."""
+        return True
+
     def run(self, inputs: KernelInput, w_hh: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.run`."""
-        inputs = hoisted(inputs)
+        inputs = precompute_inputs(inputs)
         h, c = h0, c0
         outputs = []
         for t in range(inputs.steps):
-            h, c = lstm_step(inputs.at(t), w_hh, h, c)
+            h, c = lstm_step(inputs.step(t), w_hh, h, c)
             outputs.append(h)
         return torch.stack(outputs), h, c
 
     def summed_cross_entropy(
-        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0
+        self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
     ) -> Tensor:
         """See `Kernel.summed_cross_entropy`."""
-        return summed_cross_entropy(h, weight, bias, targets, share)
+        return summed_cross_entropy(h, weight, bias, targets, scale)

@@ -1,11 +1,11 @@
-"""The end of a training step: output layer, softmax and cross-entropy in one, a block of tokens at a time.
+"""Output layer, softmax and cross-entropy in one, a block of tokens at a time.
 
     z = h W^T + b        loss = sum_n (log sum_v exp z_nv - z_n,target)        dz = softmax(z) - onehot(target)
     dh = dz W            dW = dz^T h                                            db = sum_n dz_n
 
-The loss is a sum, so dz of a block is known as soon as its logits are: the derivatives are computed on the way forward
-and only scaled on the way back. So the logits of a whole window, the largest tensor of a word model by far, are never
-kept, and each block is still in the cache when it is used again.
+The loss is a sum, so dz of a block is known as soon as its logits are: the derivatives are computed in the forward pass
+and only scaled in the backward pass. The logits of a whole window, by far the largest tensor of a word model, are never
+stored, and each block is still in the cache when it is used again.
 N: tokens, V: vocabulary, H: hidden size.
 """
 
@@ -17,10 +17,10 @@ from torch.autograd.function import once_differentiable
 
 BLOCK_NUMBERS = 2**18  # logits of a block: a megabyte
 FEWEST_BLOCK_TOKENS = 256  # with fewer, reading W takes longer than multiplying by it
-IGNORED = -100  # as a target: counts for nothing, as in torch.nn.functional.cross_entropy
+IGNORED = -100  # as a target: not counted, as in torch.nn.functional.cross_entropy
 
 
-def summed_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float = 1.0) -> Tensor:
+def summed_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0) -> Tensor:
     """Return the summed cross-entropy in nats, a scalar.
 
     Args:
@@ -28,16 +28,16 @@ def summed_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor, targets: Tenso
         weight: of the output layer, (V, H).
         bias: of the output layer, (V,).
         targets: tokens (N,), or `IGNORED`.
-        share: what a nat counts: the sum is multiplied by it.
+        scale: factor of the sum.
     """
     is_trained = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (h, weight, bias))
-    return _SummedCrossEntropy.apply(h, weight, bias, targets, share, is_trained)
+    return _SummedCrossEntropy.apply(h, weight, bias, targets, scale, is_trained)
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float, is_trained: bool
+        ctx, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, is_trained: bool
     ) -> Tensor:
         total = h.new_zeros(())
         d_h, d_weight, d_bias = (torch.zeros_like(t) if is_trained else t for t in (h, weight, bias))
@@ -51,14 +51,14 @@ class _SummedCrossEntropy(torch.autograd.Function):
                 d_weight.addmm_(dz.t(), h[block])
                 d_bias += dz.sum(0)
         ctx.save_for_backward(d_h, d_weight, d_bias)
-        ctx.share = share
-        return total * share
+        ctx.scale = scale
+        return total * scale
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, scale: Tensor):
-        scale = scale * ctx.share
-        return *(derivative * scale for derivative in ctx.saved_tensors), None, None, None
+    def backward(ctx, grad_loss: Tensor):
+        factor = grad_loss * ctx.scale
+        return *(derivative * factor for derivative in ctx.saved_tensors), None, None, None
 
 
 def _loss_and_dz(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

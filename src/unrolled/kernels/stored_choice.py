@@ -1,22 +1,21 @@
-"""Which kernel was measured the fastest on this machine, kept between runs.
+"""The kernel that was measured to be the fastest on this machine, stored between runs.
 
-`unrolled bench kernels --store` writes the small file `kernel-choice.json` into the cache's folder, and `select` reads
-it. A choice counts only where everything that it depends on is as it was when it was measured: processor and cores,
-PyTorch, this package, and the compiled variant. A file that is damaged, foreign or cannot be read is as good as none:
-no model must fail to open because of it.
+`unrolled bench kernels --store` writes the small file `kernel-choice.json` into the cache folder, and `select` reads
+it. A choice applies only while everything that it depends on is unchanged: processor and cores, PyTorch, this package,
+and the compiled variant. A file that is damaged, foreign or unreadable is ignored: it must not keep a model from
+opening.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unrolled.atomic_write import replace_file
 from unrolled.errors import UserError
 from unrolled.files import read_regular
 from unrolled.machine import default_cache_folder, machine_name
@@ -26,25 +25,25 @@ from unrolled.version import __version__
 
 FORMAT_VERSION = 1
 FILE_NAME = "kernel-choice.json"
-LARGEST_BYTES = 10_000  # of a file that can be ours
+LARGEST_BYTES = 10_000  # more than we ever write
 
 
 @dataclass(frozen=True)
 class StoredChoice:
-    """A kernel, the shape that it was measured at, and what the measurement holds for."""
+    """A kernel, the shape at which it was measured, and the circumstances for which the measurement holds."""
 
     kernel: str
     shape: str
     circumstances: dict[str, str]
 
     def outdated(self) -> list[str]:
-        """Return the names of the circumstances that are no longer as they were; none: the choice counts."""
+        """Return the names of the circumstances that have changed; an empty list if the choice still applies."""
         now = circumstances()
         return [name for name in now if now[name] != self.circumstances.get(name)]
 
 
 def circumstances() -> dict[str, str]:
-    """Return what the speed of a kernel depends on, beside the work that it does."""
+    """Return what the speed of a kernel depends on, apart from the shape."""
     return {
         "machine": machine_name(),
         "torch": torch.__version__,
@@ -60,7 +59,7 @@ def _compiled() -> str:
 
 
 def store_choice(kernel: str, shape: str) -> Path:
-    """Keep the kernel that was the fastest here at a shape; return the file.
+    """Store the kernel that was the fastest here at a shape; return the file.
 
     Raises:
         UserError: the file cannot be written.
@@ -70,32 +69,21 @@ def store_choice(kernel: str, shape: str) -> Path:
     try:
         path = default_cache_folder() / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
+        replace_file(path, content.encode())
     except (OSError, RuntimeError) as problem:
         raise UserError(
-            f"The choice of a kernel could not be stored ({problem}); set UNROLLED_CACHE to a folder that can be "
-            "written, or choose by hand with --kernel NAME."
+            f"The choice of a kernel could not be stored ({problem}); set UNROLLED_CACHE to a writable folder, or "
+            "choose the kernel with --kernel NAME."
         ) from None
     return path
 
 
 def read_choice() -> StoredChoice | None:
-    """Return the choice in the cache's folder, outdated or not, or None where no file of ours is there."""
+    """Return the choice in the cache folder, outdated or not, or None without a valid file."""
     try:
         return _choice_in(parse_json(read_regular(default_cache_folder() / FILE_NAME, LARGEST_BYTES)))
-    except (FileNotFoundError, UserError, JsonProblem, RuntimeError):  # RuntimeError: there is no home folder
+    except (FileNotFoundError, UserError, JsonProblem, RuntimeError):  # RuntimeError: this user has no home folder
         return None
-
-
-def _replace(path: Path, content: str) -> None:
-    """Write beside the file and take its name in one step: a reader finds the old one or the new one."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        unfinished.write_text(content, "utf-8")
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def _choice_in(value: Any) -> StoredChoice | None:

@@ -1,7 +1,7 @@
-"""A language model's weights as `decode.c` reads them, and its calls.
+"""A language model's weights packed for `decode.c`, and calls of its functions.
 
-All arrays are numpy's, float32 and contiguous unless it is said otherwise, and stay alive as long as the objects here.
-The caller checks ids and shapes: C reads what it is told to.
+All arrays are numpy arrays, float32 and contiguous unless stated otherwise, and live as long as the objects here. The
+caller checks ids and shapes: C does not.
 
 V: vocabulary, H: hidden size, L: layers, B: rows, S: tokens of a block, W: tokens of the repetition penalty's window.
 """
@@ -14,12 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrolled.native.library import native_library, native_status
+from unrolled.native.operands import GATES
+from unrolled.native.precisions import DTYPES
 from unrolled.native.threads import parts_of, run_parts
 
 _SIZE, _POINTER, _DOUBLE, _INT = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
-LINE_BYTES = 64  # of a cache; vectors that straddle two of them take twice as long to read
-WIDTHS = {"float32": 4, "bfloat16": 2}  # bytes of a weight
-ROWS_A_THREAD = 4  # below that, all threads would read all weights for little work
+LINE_BYTES = 64  # of a cache line; vectors that straddle two lines take twice as long to read
+ROWS_A_THREAD = 4  # with fewer, each thread would read all weights for little work
 
 
 class Model(ctypes.Structure):
@@ -44,14 +45,14 @@ class DrawSettings(ctypes.Structure):
 class Rows(ctypes.Structure):
     """`decode_rows`."""
 
-    _fields_ = [(name, _SIZE) for name in ("rows", "block", "written", "heard")] + [
+    _fields_ = [(name, _SIZE) for name in ("rows", "block", "written", "observed")] + [
         (name, _POINTER)
         for name in ("ids", "h", "h_new", "c", "logits", "seen", "ring", "counts", "uniforms", "tokens")
     ]
 
 
 class PackedModel:
-    """Weights in the order in which C reads them; never changed, so any number of threads may share them."""
+    """Weights in the order in which C reads them. Immutable, so threads can share them."""
 
     def __init__(
         self,
@@ -64,18 +65,18 @@ class PackedModel:
         """Pack a model.
 
         Args:
-            table: (V, 4H), what each token brings to the first layer's gates i f g o, its bias included.
+            table: (V, 4H), the pre-activations of the first layer's gates i f g o for each token, bias included.
             layers: for each a matrix, (H, 4H) for the first and W_ih over W_hh (2H, 4H) above, and its bias (4H,).
             output_weight: (V, H).
             output_bias: (V,).
-            precision: float32, or bfloat16 for matrices of half the size; sums, state and table stay float32.
+            precision: float32, or bfloat16 to halve the size of the matrices; sums, state and table stay float32.
 
         Raises:
             ValueError: an unknown precision.
             RuntimeError: the library was not built, or is switched off.
         """
-        if precision not in WIDTHS:
-            raise ValueError(f"a decoder's precision is {' or '.join(WIDTHS)}, not {precision!r}")
+        if precision not in DTYPES:
+            raise ValueError(f"a decoder's precision is {' or '.join(DTYPES)}, not {precision!r}")
         library = native_library()
         if library is None:
             raise RuntimeError(f"there is no native kernel here: {native_status()}")
@@ -84,14 +85,14 @@ class PackedModel:
         weights = _aligned(library.decode_packed_size(H, L))
         output = _aligned(library.decode_packed_output_size(V, H))
         _pack_layers(library, [np.ascontiguousarray(matrix, np.float32) for matrix, _ in layers], weights)
-        matrix = np.ascontiguousarray(output_weight, np.float32)  # by a name, or it would be gone before C reads it
+        matrix = np.ascontiguousarray(output_weight, np.float32)  # named, so that it is not freed before C reads it
         library.decode_pack_output(V, H, address(matrix), address(output))
         biases = np.stack([np.asarray(bias, np.float32) for _, bias in layers])[1:]
         if precision == "bfloat16":
-            weights, output = _halved(library, weights), _halved(library, output)
+            weights, output = _as_bfloat16(library, weights), _as_bfloat16(library, output)
         arrays = [np.ascontiguousarray(a, np.float32) for a in (table, weights, biases, output, output_bias)]
         self._alive = arrays
-        self._model = ctypes.byref(Model(V, H, L, WIDTHS[precision], *map(address, arrays)))
+        self._model = ctypes.byref(Model(V, H, L, DTYPES[precision].itemsize, *map(address, arrays)))
         self.scratch_size = library.decode_scratch_size(V)
 
     def step(self, ids: np.ndarray, h: np.ndarray, h_new: np.ndarray, c: np.ndarray, logits: np.ndarray) -> None:
@@ -104,12 +105,12 @@ class PackedModel:
         )
 
     def read(self, ids: np.ndarray, h: np.ndarray, c: np.ndarray, logits: np.ndarray) -> None:
-        """Feed a text to one row: ids (N,) int64, at least one; h and c in and out, (L, 1, H); logits out, (V,)."""
-        arrays = (ids, h, np.empty_like(h), c, logits)  # by a name, or the third would be gone before C writes to it
+        """Feed tokens to one row: ids (N,) int64, at least one; h and c in and out, (L, 1, H); logits out, (V,)."""
+        arrays = (ids, h, np.empty_like(h), c, logits)  # named, so that the third is not freed before C writes to it
         self._library.decode_read(self._model, len(ids), *map(address, arrays))
 
     def write(self, settings: DrawSettings, rows: Rows, fresh: bool) -> None:
-        """Write a block for every row; `fresh`: the logits are those of its first token."""
+        """Write a block of tokens for each row; `fresh`: the logits already are those of its first token."""
         shared = ctypes.byref(settings), ctypes.byref(rows)
 
         def write_rows(first: int, last: int) -> None:
@@ -120,10 +121,10 @@ class PackedModel:
 
 
 def address(array: np.ndarray | None) -> int | None:
-    """Return the address of an array's first number; null for none.
+    """Return the address of an array's first number; None for None.
 
     Raises:
-        ValueError: the numbers do not lie side by side.
+        ValueError: the array is not contiguous.
     """
     if array is None:
         return None
@@ -135,20 +136,20 @@ def address(array: np.ndarray | None) -> int | None:
 def _pack_layers(library: ctypes.CDLL, matrices: Sequence[np.ndarray], weights: np.ndarray) -> None:
     at, size = 0, library.decode_packed_size(matrices[0].shape[0], 1)
     for matrix in matrices:
-        K, H = matrix.shape[0], matrix.shape[1] // 4
+        K, H = matrix.shape[0], matrix.shape[1] // GATES
         library.decode_pack(K, H, address(matrix), address(weights[at:]))
         at += size * (K // H)
 
 
-def _halved(library: ctypes.CDLL, packed: np.ndarray) -> np.ndarray:
-    """Return packed weights as bfloat16, two of them in the room of each float32."""
-    halved = _aligned(len(packed) // 2)
-    library.decode_halve(len(packed), address(packed), address(halved))
-    return halved
+def _as_bfloat16(library: ctypes.CDLL, packed: np.ndarray) -> np.ndarray:
+    """Return packed weights as bfloat16, two in the space of each float32."""
+    rounded = _aligned(len(packed) // 2)
+    library.decode_halve(len(packed), address(packed), address(rounded))
+    return rounded
 
 
 def _aligned(size: int) -> np.ndarray:
-    """Return `size` numbers that begin with a cache line."""
-    room = np.empty(size + LINE_BYTES // 4, np.float32)
-    start = -address(room) % LINE_BYTES // 4
-    return room[start : start + size]
+    """Return `size` numbers that start at a cache line."""
+    memory = np.empty(size + LINE_BYTES // 4, np.float32)
+    start = -address(memory) % LINE_BYTES // 4
+    return memory[start : start + size]

@@ -16,13 +16,13 @@ from unrolled.native.team import cut
 
 
 def native_orthogonal(matrices: Tensor, iterations: Sequence[tuple[float, float, float]]) -> Tensor | None:
-    """Return the nearest matrices (N, R, C) with singular values near 1; None where that is not for C to do.
+    """Return the nearest matrices (N, R, C) with singular values near 1; None where C is unavailable or slower.
 
-    A thread has whole matrices: where there are more threads than matrices, products by all of them are faster.
+    Each matrix is processed by one thread: with more threads than matrices, PyTorch's products are faster.
 
     Args:
         matrices: float32, on the CPU, with R <= C.
-        iterations: a, b and c of X <- a X + (b X X^T + c (X X^T)^2) X, one after the other.
+        iterations: a, b and c of X <- a X + (b X X^T + c (X X^T)^2) X, applied in this order.
     """
     N, R, C = matrices.shape
     is_foreign = matrices.dtype != torch.float32 or matrices.device.type != "cpu"
@@ -32,6 +32,7 @@ def native_orthogonal(matrices: Tensor, iterations: Sequence[tuple[float, float,
     coefficients, out = torch.tensor(iterations, dtype=torch.float32), torch.empty(N, R, C, dtype=torch.float32)
     each = cut(N, len(iterations) * 2 * R * R * C)
     scratch_bytes = kind.size("orthogonal_scratch", R, C) * kind.dtype.itemsize
-    arrays = matrices.contiguous(), coefficients, out
-    kind.do("orthogonal", each, R, C, len(iterations), *arrays, scratch_bytes=scratch_bytes)
+    sizes = {"R": R, "C": C, "iterations": len(iterations)}
+    arrays = {"matrices": matrices.contiguous(), "coefficients": coefficients, "out": out}
+    kind.do("orthogonal", each, **sizes, **arrays, scratch_bytes=scratch_bytes)
     return out

@@ -1,7 +1,8 @@
-"""The C functions for operands of one kind, float32 or bfloat16, on tensors; see the headers beside this file.
+"""The C functions for operands of one kind, float32 or bfloat16, on tensors; see the headers in `csrc/`.
 
-"Grouped": four gates of VL units side by side, and then those of the next VL units, with zeros beyond the last unit; P
-numbers for H units, a multiple of 4 VL. "Operands": a matrix (M, K') of the kind, K' being K made even for bfloat16.
+"Grouped": four gates of VL units side by side, then those of the next VL units, with zeros beyond the last unit; P
+numbers for H units, a multiple of 4 VL. "Operands": a matrix (M, K') of that kind, where K' is K, rounded up to even
+for bfloat16.
 M: rows, K: inner size, N: columns, H: hidden size, G: groups of VL units.
 """
 
@@ -16,14 +17,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.native.library import native_library, native_status
-from unrolled.native.team import Cut, cut, do_parts
+from unrolled.native.precisions import DTYPES
+from unrolled.native.team import Argument, Cut, cut, do_parts
 
-GATES = 4
-MOVED = 48  # multiplications that take as long as to move a number from one place to another
-WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns that are multiplied with one reading
+GATES = 4  # i f g o, in this order everywhere
+MULTIPLICATIONS_PER_MOVE = 48  # moving a number takes as long as this many multiplications
+WINDOW_ROWS, STRIP_GROUPS = 264, 32  # as in lstm.c: rows and groups of columns per read of the other operand
 PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES = range(3)  # as in products.h
 _ONE = torch.ones((), dtype=torch.float32)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -37,45 +38,45 @@ class Packed:
 
 @dataclass(frozen=True)
 class Operands:
-    """Products, and what else there is for operands of one kind."""
+    """Products and packing for operands of one kind."""
 
     library: ctypes.CDLL
     precision: str
 
     @property
     def dtype(self) -> torch.dtype:
-        """The kind of the operands."""
+        """The type of the operands."""
         return DTYPES[self.precision]
 
     @property
     def vector_length(self) -> int:
-        """VL: units of a gate that stand side by side."""
+        """VL: the units of a gate in a group."""
         return self.library.lstm_vector_length()
 
     def size(self, name: str, *sizes: int) -> int:
-        """Call the C function of that name for this kind, which tells a size."""
+        """Call the C function of that name for this kind; it returns a size."""
         return getattr(self.library, f"{name}_{self.precision}")(*sizes)
 
-    def do(self, name: str, things: Cut, *arguments: int | Tensor | None, scratch_bytes: int = 0) -> None:
-        """Do a work of the library for this kind; see `do_parts`."""
-        do_parts(self.library, name, self.precision, things, arguments, scratch_bytes)
+    def do(self, work: str, items: Cut, *, scratch_bytes: int = 0, **arguments: Argument) -> None:
+        """Process a kind of work of the library for these operands; see `do_parts`."""
+        do_parts(self.library, work, self.precision, items, scratch_bytes, arguments)
 
     def empty(self, *shape: int) -> Tensor:
-        """Return uninitialised operands."""
+        """Return uninitialized operands."""
         return torch.empty(shape, dtype=self.dtype)
 
     def even(self, size: int) -> int:
-        """Return the width that a matrix of so many columns has as operands."""
+        """Return the width, as operands, of a matrix with `size` columns."""
         return size + size % 2 if self.precision == "bfloat16" else size
 
     def of(self, x: Tensor) -> Tensor:
-        """Return a float32 matrix (M, K) as operands (M, K'); the matrix itself where there is nothing to change."""
+        """Return a float32 matrix (M, K) as operands (M, K'); the matrix itself for float32 operands."""
         x = x.contiguous()
         if self.dtype == x.dtype:
             return x
         M, K = x.shape
         out = self.empty(M, self.even(K))
-        self.do("operands", cut(M, K * MOVED), K, x, out)
+        self.do("operands", cut(M, K * MULTIPLICATIONS_PER_MOVE), K=K, x=x, out=out)
         return out
 
     def pack(self, w: Tensor, order: int = PLAIN, units: int = 0) -> Packed:
@@ -89,60 +90,71 @@ class Operands:
         K, N = w.shape
         K = self.grouped_size(units) if order == ROWS_BY_GATES else K
         panels = self.empty(self.size("packed_size", K, N))
-        groups = cut(self.size("packed_groups", N), K * GATES * self.vector_length * MOVED)
-        self.do("pack", groups, K, N, order, units, w, *w.stride(), panels)
+        groups = cut(self.size("packed_groups", N), K * GATES * self.vector_length * MULTIPLICATIONS_PER_MOVE)
+        down, across = w.stride()
+        self.do("pack", groups, K=K, N=N, order=order, units=units, w=w, down=down, across=across, packed=panels)
         return Packed(panels, K, self.grouped_size(units) if order == COLUMNS_BY_GATES else N)
 
     def product(self, x: Tensor, w: Packed, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-        """Return x W + bias, (M, N) in float32, for operands x (M, K'); in `out`, where it is given."""
+        """Return x W + bias, (M, N) in float32, for operands x (M, K'); in `out`, if given."""
         M = x.shape[0]
         out = torch.empty(M, w.N, dtype=torch.float32) if out is None else out
         scratch_bytes = self.size("product_scratch", w.K) * self.dtype.itemsize
         rows = cut(M, w.K * w.N, WINDOW_ROWS)
-        self.do("product", rows, w.K, w.N, x, w.panels, bias, out, scratch_bytes=scratch_bytes)
+        self.do("product", rows, K=w.K, N=w.N, x=x, packed=w.panels, bias=bias, out=out, scratch_bytes=scratch_bytes)
         return out
 
     def zeros_by_group(self, rows: int, columns: int) -> Tensor:
-        """Return zeros in the shape in which `add_transposed_product` sums up: (groups, rows, 4 VL)."""
+        """Return zeros in the layout to which `add_transposed_product` adds: (groups, rows, 4 VL)."""
         group = GATES * self.vector_length
         return torch.zeros(-(-columns // group), rows, group, dtype=torch.float32)
 
     def add_transposed_product(
         self, out: Tensor, a: Tensor, b: Tensor, columns: int, sums: Tensor | None = None, ids: Tensor | None = None
     ) -> None:
-        """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') of so many columns.
+        """Add a^T b to `out` (groups, K, 4 VL), for operands a (M, K') and b (M, N') with `columns` columns.
 
-        On the way, where `sums` is given, (V, N), the rows of b are added to its rows that ids (M,) name; without ids,
-        all of them to its first.
+        If `sums` (V, N) is given, each row of b is also added to the row of `sums` given by ids (M,); without ids, to
+        its first row.
         """
         groups, K, wide = out.shape
         M = a.shape[0]
-        shared = M, K, columns, a, a.stride(0), b, b.stride(0)
+        shared = {
+            "R": M,
+            "K": K,
+            "N": columns,
+            "a": a,
+            "a_width": a.stride(0),
+            "b": b,
+            "b_width": b.stride(0),
+            "out": out,
+        }
         scratch_bytes = self.size("transposed_product_scratch") * self.dtype.itemsize
-        if M and sums is None and groups * wide < K:  # the longer side is cut: the other is packed by each thread
+        if M and sums is None and groups * wide < K:  # split along the longer side: each thread packs the other one
             rows = cut(K, M * groups * wide)
-            self.do("transposed_product_rows", rows, *shared, out, scratch_bytes=scratch_bytes)
+            self.do("transposed_product_rows", rows, **shared, scratch_bytes=scratch_bytes)
         elif M:
             strips = cut(groups, M * K * wide, STRIP_GROUPS)
-            self.do("transposed_product", strips, *shared, ids, sums, out, scratch_bytes=scratch_bytes)
+            self.do("transposed_product", strips, **shared, ids=ids, sums=sums, scratch_bytes=scratch_bytes)
 
     def side_by_side(
-        self, by_group: Tensor, columns: int, share: Tensor | None = None, order: int = PLAIN, units: int = 0
+        self, by_group: Tensor, columns: int, scale: Tensor | None = None, order: int = PLAIN, units: int = 0
     ) -> Tensor:
         """Return sums (groups, rows, 4 VL) as a matrix.
 
         Args:
             by_group: the sums.
-            columns: of theirs.
-            share: a number to multiply them by.
-            order: PLAIN for a matrix (rows, columns); COLUMNS_BY_GATES where the columns are the grouped gates of
-                `units` units, for (rows, 4H).
+            columns: their number of columns.
+            scale: factor of the sums, a scalar tensor; 1 if not given.
+            order: PLAIN for a matrix (rows, columns); COLUMNS_BY_GATES if the columns are the grouped gates of `units`
+                units, for (rows, 4H).
             units: H.
         """
         rows = by_group.shape[1]
         out = torch.empty(rows, columns if order == PLAIN else GATES * units, dtype=torch.float32)
-        share = _ONE if share is None else share
-        self.do("side_by_side", cut(rows, columns * MOVED), rows, out.shape[1], order, units, by_group, share, out)
+        scale = _ONE if scale is None else scale
+        work, shape = cut(rows, columns * MULTIPLICATIONS_PER_MOVE), {"K": rows, "N": out.shape[1]}
+        self.do("side_by_side", work, **shape, order=order, units=units, by_group=by_group, scale=scale, out=out)
         return out
 
     def grouped_size(self, H: int) -> int:

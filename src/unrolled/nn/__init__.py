@@ -1,7 +1,7 @@
 """Parameters, layers and the language model: `(ids, state) -> (logits, state)`.
 
-`embedding`, `layer` and `output` are the model's parts, `dropout` is what training does to what they compute; `cell` is
-the page to read first.
+`embedding`, `layer` and `output` are the model's parts; `dropout` is applied to their activations in training. Read
+`cell` first.
 """
 
 from unrolled.nn.cell import LSTMCell

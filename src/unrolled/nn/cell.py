@@ -1,4 +1,4 @@
-"""The LSTM cell as the textbook writes it: eight matrices, four biases, four gates. The page to read first.
+"""The textbook LSTM cell: eight matrices, four biases, four gates. Read this file first.
 
     i_t = sigmoid(x_t U_i + h_{t-1} W_i + b_i)      the input gate: how much to write
     f_t = sigmoid(x_t U_f + h_{t-1} W_f + b_f)      the forget gate: how much to keep
@@ -23,9 +23,9 @@ from unrolled.nn.layer import LSTMLayer
 class LSTMCell(nn.Module):
     """One time step of an LSTM, gate by gate.
 
-    Its parameters are those of an `LSTMLayer` (the eight matrices stand side by side in two), so that a cell and a
-    layer with the same `state_dict` compute the same numbers; the layer's kernels are this cell, unrolled and made
-    fast.
+    Its parameters are those of an `LSTMLayer` (the eight matrices are stored side by side in two), so a cell and a
+    layer with the same `state_dict` compute the same numbers; the layer's kernels are fast versions of this cell,
+    unrolled over time.
 
     Args:
         input_size: numbers in an input, I.

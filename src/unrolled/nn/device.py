@@ -1,6 +1,6 @@
-"""Which device computes, and why: CUDA where there is one, else the CPU; MPS on request or where it proves itself.
+"""Which device computes, and why: CUDA if available, else the CPU; MPS on request or if it passes a check.
 
-Files never remember a device. LSTMs on Apple's MPS have been slow or wrong in several PyTorch releases, so `auto` takes
+Files never record a device. LSTMs on Apple's MPS have been slow or wrong in several PyTorch releases, so `auto` chooses
 it only after a check of at most a few seconds: the same gradient as the CPU, and faster.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -18,7 +19,7 @@ from unrolled.errors import UserError
 
 @dataclass(frozen=True)
 class DeviceChoice:
-    """A device and the reason for it, in words for the user."""
+    """A device and the reason for it, for the user."""
 
     device: torch.device
     reason: str
@@ -28,7 +29,7 @@ def choose_device(name: str = "auto") -> DeviceChoice:
     """Choose the device called `name`: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
-        UserError: the name is unknown, or the machine has no such device.
+        UserError: the name is unknown, or the machine does not have that device.
     """
     if name == "auto":
         return _automatic()
@@ -42,7 +43,7 @@ def choose_device(name: str = "auto") -> DeviceChoice:
         raise UserError(f"There is no GPU {index} on this machine; the last one is cuda:{last}.")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UserError("This machine has no Apple GPU for PyTorch; leave out --device or use --device cpu.")
-    return DeviceChoice(torch.device(name), "as asked")
+    return DeviceChoice(torch.device(name), "as requested")
 
 
 def _automatic() -> DeviceChoice:
@@ -53,14 +54,15 @@ def _automatic() -> DeviceChoice:
     return DeviceChoice(torch.device("cpu"), "no GPU was found")
 
 
+@cache
 def _mps_if_it_proves_itself() -> DeviceChoice:
-    """Compare the gradient of a training step on the CPU and on MPS, then the time of each."""
+    """Compare the gradient of a training step on the CPU and on MPS, then the time of each; once in a process."""
     try:
         cpu_norm, cpu_seconds = _trial("cpu")
         mps_norm, mps_seconds = _trial("mps")
     except RuntimeError as error:
         return DeviceChoice(torch.device("cpu"), f"MPS failed the check ({type(error).__name__})")
-    if not abs(cpu_norm - mps_norm) <= 1e-3 * cpu_norm:  # so put, a NaN does not pass
+    if not abs(cpu_norm - mps_norm) <= 1e-3 * cpu_norm:  # written so that a NaN fails
         return DeviceChoice(torch.device("cpu"), "MPS gave other numbers than the CPU")
     if mps_seconds >= cpu_seconds:
         return DeviceChoice(torch.device("cpu"), f"MPS was slower ({mps_seconds / cpu_seconds:.1f}x the CPU's time)")
@@ -71,7 +73,7 @@ def _mps_if_it_proves_itself() -> DeviceChoice:
 
 def _trial(device: str, repetitions: int = 3) -> tuple[float, float]:
     """Return the gradient's norm of a training step of a small model, and its best time in seconds."""
-    from unrolled.nn.model import LanguageModel  # here, so that the file reads in the order of its use
+    from unrolled.nn.model import LanguageModel  # only needed for the check
 
     model = LanguageModel(ModelSettings(), 90, torch.Generator().manual_seed(1)).to(device)
     ids = torch.randint(90, (64, 33), generator=torch.Generator().manual_seed(2)).to(device)

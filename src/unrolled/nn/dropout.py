@@ -1,9 +1,9 @@
 """Dropout of activations, with masks from the caller's generator so that a run can be resumed.
 
-    elementwise   a fresh mask at every step                          (Srivastava et al. 2014; Zaremba et al. 2014)
-    locked        one mask for all steps of a sequence, one a row     (Gal and Ghahramani 2016, "variational")
+    elementwise   a new mask at each step                             (Srivastava et al. 2014; Zaremba et al. 2014)
+    locked        one mask per row for all steps of a sequence        (Gal and Ghahramani 2016, "variational")
 
-What is kept is divided by the fraction that is kept, so that nothing need be scaled when nothing is dropped.
+Kept activations are divided by the fraction kept, so nothing needs scaling when dropout is off.
 T: steps, B: rows, N: numbers.
 """
 
@@ -17,10 +17,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Dropout:
-    """How activations are dropped in one place of a model.
+    """Dropout in one place of a model.
 
     Attributes:
-        rate: fraction that is dropped, below 1.
+        rate: fraction of activations that are dropped, below 1.
         kind: `elementwise` or `locked`.
     """
 
@@ -28,7 +28,7 @@ class Dropout:
     kind: str = "elementwise"
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return x (T, B, N) with a fraction `rate` of its numbers set to 0; x itself where no generator is given.
+        """Return x (T, B, N) with a fraction `rate` of its numbers set to 0; x itself without a generator.
 
         Args:
             x: activations.

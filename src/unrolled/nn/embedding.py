@@ -1,4 +1,4 @@
-"""The embedding: a row of numbers for each token, handed to the first layer as whatever costs it least.
+"""The embedding: a vector for each token, passed to the first layer in the form that is cheapest for it.
 
     x_t = weight[token_t]
 
@@ -15,7 +15,7 @@ from unrolled.kernels import KernelInput
 from unrolled.nn.dropout import NO_DROPOUT, Dropout
 from unrolled.nn.layer import LSTMLayer
 
-# With this many times as many tokens in the batch as in the vocabulary, nearly all of them occur.
+# In a batch with this many times as many tokens as the vocabulary, nearly all of the vocabulary occurs.
 DEDUPLICATE_BELOW = 16
 
 
@@ -39,19 +39,19 @@ class TokenEmbedding(nn.Module):
         dropout: Dropout = NO_DROPOUT,
         generator: torch.Generator | None = None,
     ) -> KernelInput:
-        """Return what the first layer reads for tokens (T, B).
+        """Return the first layer's input for tokens (T, B).
 
-        A mask of embedded tokens differs wherever a token occurs, so each occurrence is a product of its own. Without
-        one a token is the same everywhere: then there is a table with one product for each row.
+        A dropout mask differs between the occurrences of a token, so each occurrence needs its own product. Without a
+        mask all occurrences are equal, and a table needs one product per distinct token.
         """
         if dropout.is_active(generator):
-            return layer.project(dropout.apply(functional.embedding(ids, self.weight), generator))
-        return layer.tabulate(*self._rows(ids))
+            return layer.dense_input(dropout.apply(functional.embedding(ids, self.weight), generator))
+        return layer.token_input(*self._rows(ids))
 
     def _rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return rows of the embedding, (at most V, E), and where each token (T, B) stands among them.
+        """Return rows of the embedding, (at most V, E), and the index of each token (T, B) among them.
 
-        Text repeats its words: embedding the distinct tokens of a batch is often half of the product.
+        Tokens repeat: embedding only the distinct tokens of a batch often halves the product.
         """
         if len(self.weight) * DEDUPLICATE_BELOW <= ids.numel():
             return self.weight, ids

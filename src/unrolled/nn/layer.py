@@ -3,7 +3,7 @@
     pre-activations = x W_ih + b          (T, B, 4H), one product for all steps
     h, c = kernel(pre-activations, W_hh)
 
-T: steps, B: rows, I: input size, H: hidden size, V: vocabulary. Gates stand in the columns in the order i f g o.
+T: steps, B: rows, I: input size, H: hidden size, V: vocabulary. The gates are in the order i f g o.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from unrolled.kernels import Dense, Embedded, Kernel, KernelInput
-from unrolled.kernels.contract import split_gates
+from unrolled.kernels import GATES, DenseInput, Kernel, KernelInput, TokenInput, split_gates
 from unrolled.nn.dropout import NO_DROPOUT, Dropout
 
-FORGET_BIAS = 1.0  # starts by remembering (Gers et al. 2000; Jozefowicz et al. 2015)
+FORGET_BIAS = 1.0  # remember at first (Gers et al. 2000; Jozefowicz et al. 2015)
 
 
 class LSTMLayer(nn.Module):
@@ -40,19 +39,19 @@ class LSTMLayer(nn.Module):
     ):
         super().__init__()
         self.hidden_size = hidden_size
-        self.w_ih = nn.Parameter(initialize(torch.empty(input_size, 4 * hidden_size), initialization, generator))
-        self.w_hh = nn.Parameter(initialize(torch.empty(hidden_size, 4 * hidden_size), initialization, generator))
-        self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
+        self.w_ih = nn.Parameter(initialize(torch.empty(input_size, GATES * hidden_size), initialization, generator))
+        self.w_hh = nn.Parameter(initialize(torch.empty(hidden_size, GATES * hidden_size), initialization, generator))
+        self.bias = nn.Parameter(torch.zeros(GATES * hidden_size))
         with torch.no_grad():
             self.bias[hidden_size : 2 * hidden_size] = FORGET_BIAS
 
-    def project(self, x: Tensor) -> Dense:
-        """Return the pre-activations of a dense input x (T, B, I), as the product that they are."""
-        return Dense(x, self.w_ih, self.bias)
+    def dense_input(self, x: Tensor) -> DenseInput:
+        """Return a dense input x (T, B, I) with the layer's input weights."""
+        return DenseInput(x, self.w_ih, self.bias)
 
-    def tabulate(self, embedding: Tensor, ids: Tensor) -> Embedded:
-        """Return the pre-activations of embedded tokens, for a table of them: embedding (V, I), ids (T, B)."""
-        return Embedded(embedding, ids, self.w_ih, self.bias)
+    def token_input(self, embedding: Tensor, ids: Tensor) -> TokenInput:
+        """Return embedded tokens with the layer's input weights: embedding (V, I), ids (T, B)."""
+        return TokenInput(embedding, ids, self.w_ih, self.bias)
 
     def forward(
         self,
@@ -66,15 +65,15 @@ class LSTMLayer(nn.Module):
         """Run the layer over a sequence.
 
         Args:
-            inputs: from `project` or `tabulate`.
+            inputs: from `dense_input` or `token_input`.
             h: hidden state before the first step, (B, H).
             c: cell state before the first step, (B, H).
             kernel: computes the recurrence.
-            dropout: of what the layer hands up; the recurrence itself sees every number.
-            generator: source of all random masks in the layer; nothing is dropped when none is given.
+            dropout: of the layer's output; the recurrence itself is not affected.
+            generator: source of all random masks in the layer; without one nothing is dropped.
 
         Returns:
-            Hidden states (T, B, H), some dropped, and the state after the last step: hidden and cell state, (B, H)
+            Hidden states (T, B, H) after dropout, and the state after the last step: hidden and cell state, (B, H)
             each.
         """
         outputs, h, c = kernel.run(inputs, self.w_hh, h, c)
@@ -85,12 +84,12 @@ def initialize(weight: Tensor, initialization: str, generator: torch.Generator |
     """Fill the weights of four gates, (I, 4H), and return them.
 
     glorot: each gate's matrix uniform in +-sqrt(6 / (I + H)) (Glorot and Bengio 2010, equation 16).
-    orthogonal: each gate's matrix orthogonal where it is square (Saxe et al. 2014), as glorot where it is not.
-    uniform: all uniform in +-1/sqrt(H), as `torch.nn.LSTM` begins.
+    orthogonal: each gate's matrix orthogonal if it is square (Saxe et al. 2014), otherwise as glorot.
+    uniform: all uniform in +-1/sqrt(H), like `torch.nn.LSTM`.
     """
     if initialization not in ("glorot", "uniform", "orthogonal"):
         raise ValueError(f"initialization is glorot, orthogonal or uniform, got {initialization!r}")
-    inputs, hidden_size = weight.shape[0], weight.shape[1] // 4
+    inputs, hidden_size = weight.shape[0], weight.shape[1] // GATES
     if initialization == "orthogonal" and inputs == hidden_size:
         for gate in split_gates(weight):
             gate.copy_(nn.init.orthogonal_(torch.empty(inputs, hidden_size), generator=generator))

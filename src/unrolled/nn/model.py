@@ -18,10 +18,10 @@ from unrolled.kernels import Kernel, select_kernel
 from unrolled.nn.dropout import Dropout
 from unrolled.nn.embedding import TokenEmbedding
 from unrolled.nn.layer import LSTMLayer
-from unrolled.nn.output import make_output_layer
+from unrolled.nn.output import cross_entropy_of_logits, is_overridden, make_output_layer
 from unrolled.nn.state import State
 
-# Names in a run's files since its first format, where the weights of embedding and output layer stood by themselves.
+# Names in a run's files, which predate the embedding and the output layer as modules.
 SAVED_NAMES = {"embed.weight": "embedding", "output.weight": "output_weight", "output.bias": "output_bias"}
 
 
@@ -32,8 +32,8 @@ class LanguageModel(nn.Module):
         settings: the architecture.
         vocabulary_size: number of tokens, V.
         generator: source of the initial weights.
-        kernel: implementation of the recurrence; the fastest one when none is given.
-        regularization: what is dropped where a generator of masks is given; nothing when none is given.
+        kernel: implementation of the recurrence; by default the fastest one.
+        regularization: dropout rates, applied where a generator of masks is given; by default none.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class LanguageModel(nn.Module):
             LSTMLayer(E if k == 0 else H, H, generator, settings.initialization) for k in range(settings.layers)
         )
         output = make_output_layer(settings, embed, generator)
-        # In the order of a checkpoint's optimiser, which numbers the parameters; they are drawn in the order above.
+        # This order numbers the parameters in a checkpoint's optimizer; they are drawn in the order above.
         self.embed, self.output, self.layers = embed, output, layers
 
     @staticmethod
     def shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, torch.Size]:
-        """Return the shape of every weight by name, without allocating any."""
+        """Return the shape of each weight by name, without allocating memory for them."""
         with torch.device("meta"):
             return {name: t.shape for name, t in LanguageModel(settings, vocabulary_size).state_dict().items()}
 
@@ -75,8 +75,8 @@ class LanguageModel(nn.Module):
 
         Args:
             ids: tokens, (B, T).
-            state: state before the first of them; zeros when none is given.
-            generator: source of the dropout masks; no dropout when none is given.
+            state: state before the first of them; zeros by default.
+            generator: source of the dropout masks; without one there is no dropout.
 
         Returns:
             Logits (B, T, V) and the state after the last token.
@@ -90,9 +90,9 @@ class LanguageModel(nn.Module):
         """Return the top layer's hidden states (T, B, H) for tokens (T, B), and the new state."""
         state = self.initial_state(ids.shape[1]) if state is None else state
         after: list[tuple[Tensor, Tensor]] = []
-        below = ids  # what a layer reads: tokens, then hidden states (T, B, H)
+        below = ids  # input of a layer: tokens, then hidden states (T, B, H)
         for k, layer in enumerate(self.layers):
-            inputs = layer.project(below) if k else self.embed(below, layer, self._dropout_of_input(), generator)
+            inputs = layer.dense_input(below) if k else self.embed(below, layer, self._dropout_of_input(), generator)
             below, h, c = layer(inputs, state.h[k], state.c[k], self.kernel, self._dropout_after(k), generator)
             after.append((h, c))
         return below, State.stack(after)
@@ -104,7 +104,7 @@ class LanguageModel(nn.Module):
 
     @property
     def output_matrix(self) -> Tensor:
-        """The weights of the output layer, (V, H): the embedding where the two are tied."""
+        """The weights of the output layer, (V, H): the embedding if the two are tied."""
         return self.output.matrix(self.embedding)
 
     @property
@@ -122,22 +122,25 @@ class LanguageModel(nn.Module):
         targets: Tensor,
         state: State | None = None,
         generator: torch.Generator | None = None,
-        share: float = 1.0,
+        scale: float = 1.0,
     ) -> tuple[Tensor, State]:
         """Return the summed cross-entropy in nats of targets (B, T) after inputs (B, T), and the new state.
 
-        The sum is multiplied by `share`, what a nat counts: 1 / (B T) makes it the mean.
+        The sum is multiplied by `scale`: 1 / (B T) makes it the mean. A model that overrides `logits` is trained on the
+        loss of those logits; otherwise the output layer computes the loss without holding the logits of all tokens.
         """
         h, state = self.hidden(inputs.t(), state, generator)
         h, targets = h.flatten(0, 1), targets.t().flatten()
-        return self.output.summed_cross_entropy(h, targets, self.embedding, self.kernel, share), state
+        if is_overridden(self, LanguageModel, "logits"):
+            return cross_entropy_of_logits(self.logits(h), targets, scale), state
+        return self.output.summed_cross_entropy(h, targets, self.embedding, self.kernel, scale), state
 
     def parameter_count(self) -> int:
-        """Return the number of trained numbers."""
+        """Return the number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def state_dict(self, *arguments: Any, prefix: str = "", **options: Any) -> dict[str, Any]:
-        """Return the weights by the names that they have in a run's files."""
+        """Return the weights by their names in a run's files."""
         tensors = super().state_dict(*arguments, prefix=prefix, **options)
         for name, saved in SAVED_NAMES.items():
             if prefix + name in tensors:
@@ -145,7 +148,7 @@ class LanguageModel(nn.Module):
         return tensors
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        """Read the names that `state_dict` gives; PyTorch calls this before it loads the parts of the model."""
+        """Accept the names of `state_dict`; PyTorch calls this before it loads the parts of the model."""
         for name, saved in SAVED_NAMES.items():
             if prefix + saved in state_dict:
                 state_dict[prefix + name] = state_dict.pop(prefix + saved)

@@ -1,6 +1,6 @@
-"""What a recurrent model remembers between two calls: an immutable value that its caller owns.
+"""The state of a recurrent model between two calls: an immutable value that its caller owns.
 
-Carrying it gives streaming and truncated back-propagation; selecting rows of it gives batching.
+Passing it on enables streaming and truncated back-propagation; selecting rows of it enables batching.
 L: layers, B: rows, H: hidden size.
 """
 
@@ -20,12 +20,12 @@ class State(NamedTuple):
 
     @classmethod
     def zeros(cls, layers: int, rows: int, hidden_size: int, like: Tensor) -> State:
-        """Return the state before any token, on the device and in the precision of `like`."""
+        """Return the state before any token, with the device and dtype of `like`."""
         zeros = like.new_zeros(layers, rows, hidden_size)
         return cls(zeros, zeros)
 
     def detach(self) -> State:
-        """Return the same numbers without their history, so that back-propagation stops here."""
+        """Return the state detached from the graph, so that back-propagation stops here."""
         return State(self.h.detach(), self.c.detach())
 
     def select(self, rows: Tensor) -> State:

@@ -1,15 +1,11 @@
-"""Writing a file so that a reader, or the next start after a power cut, finds either the old one or the new one, whole.
-
-The bytes go into a temporary file beside the target, are flushed to the disk, and take the target's name in one step.
-"""
+"""Writing a file of a run whole or not at all, with a plain sentence where it fails; see `unrolled.atomic_write`."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 from pathlib import Path
 
+from unrolled.atomic_write import replace_file
 from unrolled.errors import UserError
 
 
@@ -23,25 +19,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         Unwritable: the disk is full, or the folder cannot be written; an existing file at `path` is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # a new file: never through a link that someone left there
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_file(path, content)
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of writers that were killed."""
-    for leftover in folder.glob(".*.part"):
-        leftover.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, error: OSError) -> Unwritable:

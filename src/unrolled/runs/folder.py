@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unrolled.atomic_write import remove_leftovers
 from unrolled.config import Settings, settings_from_values
 from unrolled.errors import UserError
 from unrolled.files import read_regular
-from unrolled.runs.atomic import remove_leftovers, write_atomically
+from unrolled.runs.atomic import write_atomically
 from unrolled.runs.formats import FORMAT_VERSION, upgraded
 from unrolled.strict_json import JsonProblem, is_unicode, lenient_number, parse_json
 from unrolled.text import Tokenizer, load_tokenizer

@@ -1,7 +1,7 @@
-"""Writing text: `generate` and `stream` over any `Decoder`.
+"""Generating text: `generate` and `stream` with any `Decoder`.
 
-`processors` holds the operations on logits in their order, `sampler` puts them to work for one sample and draws its
-tokens, `batch` runs the samples of a request side by side, `native_batch` does all of that in C, block by block.
+`processors` contains the operations on logits, `sampler` applies them to one sample and draws its tokens, `batch` runs
+the samples of a request in parallel, `native_batch` does all of this in C, block by block.
 """
 
 from unrolled.sampling.generate import Delta, Generation, Sample, generate, stream

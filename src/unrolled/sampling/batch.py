@@ -1,7 +1,7 @@
-"""The samples of a request, drawn side by side: the prompt is read once, then each row draws its own tokens.
+"""The samples of a request, drawn in parallel: the prompt is read once, then each row draws its own tokens.
 
-`StepwiseBatch` serves any decoder, one token at a time. `NativeBatch` is its fast twin: the same tokens for the same
-seed, in blocks.
+`StepwiseBatch` works with any decoder, one token at a time. `NativeBatch` is its fast counterpart: the same tokens for
+the same seed, in blocks.
 
 N: tokens of a prompt.
 """
@@ -21,10 +21,10 @@ from unrolled.sampling.sampler import TokenSampler, generator_for
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw: `settings.n` rows that continue one prompt."""
+    """A request for `settings.n` samples that continue one prompt."""
 
     prompt: np.ndarray  # (N,) ids, counted by the repetition penalty
-    start_id: int  # read in place of an empty prompt, and not counted
+    start_id: int  # read instead of an empty prompt, and not counted
     settings: SamplingSettings
     seed: int  # row j draws with seed + j
     banned: int | None  # never drawn
@@ -32,18 +32,18 @@ class Request:
 
     @property
     def first_ids(self) -> np.ndarray:
-        """What the model reads, (N,), at least one id."""
+        """The ids that the model reads first, (N,), at least one."""
         return self.prompt if len(self.prompt) else np.array([self.start_id])
 
 
 class SampleBatch(Protocol):
-    """Rows of tokens being drawn; a row does not depend on the others."""
+    """Samples being drawn, one per row; rows are independent of each other."""
 
     def next(self) -> list[list[int]]:
-        """Return the next tokens of each row, at least one; -1 where the model's scores are not finite.
+        """Return the next tokens of each row, at least one; -1 where the model's logits are not finite.
 
         Raises:
-            UserError: the scores are not finite.
+            UserError: the logits are not finite.
         """
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -1,11 +1,11 @@
-"""Text from a model: n samples of one prompt, drawn side by side, each independent of the others.
+"""Text from a model: n samples of one prompt, drawn in parallel and independent of each other.
 
-The prompt is read once; from then on each token costs one step from the carried state, however long the text. A sample
-has its own seeded generator, penalty window, stop scanner and incremental text decoder, and leaves the batch when it is
-finished.
+The prompt is read once; from then on each token takes one step from the carried state, regardless of the length of the
+text. Each sample has its own seeded generator, penalty window, stop scanner and incremental text decoder, and leaves
+the batch when it is finished.
 
-Streamed text is final: what may still become a stop string, or is half of a character, is held back. The deltas joined
-are exactly the text of `generate`.
+Streamed text is final: text that may still become a stop string, and incomplete characters, are held back. The
+concatenated deltas are exactly the text of `generate`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from unrolled.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Delta:
-    """An increment of a sample's text. The last one of a sample has a finish reason, and may have no text."""
+    """An increment of a sample's text. The last one of a sample has a finish reason, and its text may be empty."""
 
     sample: int
     text: str
@@ -34,17 +34,17 @@ class Delta:
 
 @dataclass(frozen=True)
 class Sample:
-    """A finished continuation, without the prompt and without the stop string."""
+    """A finished sample, without the prompt and the stop string."""
 
     text: str
     finish_reason: str  # "stop" or "length"
-    tokens: int  # all that were drawn, including those of a stop string
+    tokens: int  # number drawn, including those of a stop string
     seed: int  # reproduces this text as the only sample
 
 
 @dataclass(frozen=True)
 class Generation:
-    """The answer to one prompt."""
+    """The samples of one prompt."""
 
     seed: int
     samples: tuple[Sample, ...]
@@ -53,15 +53,15 @@ class Generation:
 
 
 def generate(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Generation:
-    """Write `settings.n` continuations of the prompt.
+    """Generate `settings.n` samples that continue the prompt.
 
-    An empty prompt, or one that gives no tokens, starts from the tokenizer's start token, which is neither shown nor
-    counted. Unknown characters or words of the prompt are read as the unknown token, and reported; the unknown token is
-    never written unless `unknown_token` allows it. A sample ends where the tokenizer's end token is drawn.
+    A prompt without tokens starts from the tokenizer's start token, which is neither shown nor counted. Unknown
+    characters or words of the prompt are read as the unknown token, and reported; the unknown token is never written
+    unless `unknown_token` allows it. A sample ends at the tokenizer's end token.
 
     Raises:
-        UserError: the model's numbers are not finite.
-        ValueError: the prompt is not text, or decoder and tokenizer differ in vocabulary.
+        UserError: the model's logits are not finite.
+        ValueError: the prompt is not text, or the vocabularies of decoder and tokenizer differ.
     """
     seed = resolve_seed(settings.seed)
     deltas = list(stream(decoder, tokenizer, prompt, settings.model_copy(update={"seed": seed})))
@@ -70,10 +70,10 @@ def generate(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: Samp
 
 
 def stream(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: SamplingSettings) -> Iterator[Delta]:
-    """Yield the same text as `generate`, delta by delta as it becomes final, the samples interleaved.
+    """Yield the same text as `generate` in deltas as soon as they are final, with the samples interleaved.
 
-    Arguments are checked by this call; the prompt is read when the first delta is requested. A caller who needs to know
-    the seed passes one (`resolve_seed`). Closing the iterator ends the work.
+    This call checks the arguments; the prompt is read when the first delta is requested. A caller who needs to know the
+    seed passes one (`resolve_seed`). Closing the iterator stops the work.
     """
     if not isinstance(prompt, str):
         raise ValueError(f"a prompt is text, not {type(prompt).__name__}")
@@ -107,7 +107,7 @@ def _stream(decoder: Decoder, tokenizer: Tokenizer, prompt: str, settings: Sampl
 
 
 def _batch(decoder: Decoder, request: Request) -> SampleBatch:
-    """Return the fast batch where decoder and settings allow it."""
+    """Return the fast batch if decoder and settings support it."""
     if isinstance(decoder, NativeDecoder) and NativeBatch.supports(request.settings):
         return NativeBatch(decoder, request)
     return StepwiseBatch(decoder, request)
@@ -126,7 +126,7 @@ class _Writer:
         self._settings = settings
 
     def write(self, tokens: Sequence[int]) -> Delta | None:
-        """Take the next tokens, at least one, up to the end; return the text that became final, if any."""
+        """Take the next tokens, at least one; return the text that became final, if any."""
         if self._can_only_run_out(tokens):
             self.tokens += len(tokens)
             text = "".join(map(self._decoder.push, tokens))
@@ -142,12 +142,12 @@ class _Writer:
         return Delta(self.sample, text, None, self.tokens) if text else None
 
     def _can_only_run_out(self, tokens: Sequence[int]) -> bool:
-        """Tell whether nothing but `max_tokens` can end the sample with these tokens."""
+        """Tell whether, with these tokens, only `max_tokens` can end the sample."""
         special = self._settings.stop or self._eos_id in tokens or -1 in tokens
         return not special and self.tokens + len(tokens) <= self._settings.max_tokens
 
     def _ended(self, token: int, texts: list[str]) -> Delta | None:
-        """Take one token, add its final text to `texts`, and return the last delta where the sample ends with it."""
+        """Take one token, add its final text to `texts`, and return the last delta if the sample ends here."""
         if token < 0:
             raise damaged_model()
         self.tokens += 1
@@ -165,7 +165,7 @@ class _Writer:
         return self._scanner.push(text, may_stop=self.tokens > self._settings.min_tokens)
 
     def _end(self, text: str, reason: str) -> Delta:
-        """End with the text that was held back, which may contain a last stop string."""
+        """End the sample with the text that was held back, which may contain a stop string."""
         rest, stopped = self._scan(self._decoder.flush())
         if stopped:
             return self._last(text + rest, "stop")

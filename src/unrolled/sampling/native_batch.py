@@ -1,9 +1,8 @@
-"""A batch of samples drawn in C: the twin of `batch.StepwiseBatch`.
+"""A batch of samples drawn in C: the counterpart of `batch.StepwiseBatch`.
 
-It computes the same up to rounding and draws with the same random numbers, so a seed gives the same text. C draws a
-block of tokens before Python sees any of them; tokens that a row drew beyond its end are discarded in `generate`. The
-first block has one token, so that it is shown at once. Blocks then grow, but stay short enough for a closed stream to
-be noticed soon.
+It computes the same up to rounding and uses the same random numbers, so a seed gives the same text. One call draws a
+block of tokens; `generate` discards tokens that a row drew beyond its end. The first block has one token, so that text
+appears at once. Later blocks are longer, but short enough to notice a closed stream soon.
 
 V: vocabulary, B: rows, W: tokens of the repetition penalty's window.
 """
@@ -25,9 +24,9 @@ KNOWN_SETTINGS = {
     *("temperature", "top_k", "top_p", "min_p", "typical_p"),
     *("repetition_penalty", "repetition_window", "presence_penalty", "frequency_penalty"),
     *("min_tokens", "max_tokens", "n", "seed"),
-    *("stop", "unknown_token"),  # heeded by `generate`, before and after a token is drawn
+    *("stop", "unknown_token"),  # applied by `generate`, before and after a token is drawn
 }
-GROWTH = 4  # length of a block over that of the previous one
+GROWTH = 4  # ratio of a block's length to that of the previous one
 
 
 class NativeBatch:
@@ -48,7 +47,7 @@ class NativeBatch:
 
     @staticmethod
     def supports(settings: SamplingSettings) -> bool:
-        """Tell whether every setting is heeded here; one that is not must not be ignored, whatever its value."""
+        """Tell whether this batch applies every setting; an unknown one must not be ignored, even at its default."""
         return KNOWN_SETTINGS.issuperset(type(settings).model_fields)
 
     def next(self) -> list[list[int]]:
@@ -103,7 +102,7 @@ class NativeBatch:
 
 
 def _draw_settings(request: Request) -> decode.DrawSettings:
-    """Return the settings as C reads them: a neutral value where a setting is off, -1 where there is no token."""
+    """Return the settings for C: a neutral value if a setting is off, -1 for no token."""
     settings = request.settings
     return decode.DrawSettings(
         temperature=0 if settings.temperature < GREEDY_BELOW else settings.temperature,
@@ -122,6 +121,6 @@ def _draw_settings(request: Request) -> decode.DrawSettings:
 
 
 def _window(settings: SamplingSettings, prompt_tokens: int) -> int:
-    """Return the size of the window, or 0 (all tokens) where everything that can be written fits in it."""
+    """Return the size of the window, or 0 (all tokens) if everything that can be written fits in it."""
     all_tokens = prompt_tokens + settings.max_tokens
     return 0 if settings.repetition_window >= all_tokens else settings.repetition_window

@@ -1,10 +1,10 @@
-"""What happens to a token's logits before one is drawn: pure functions from one row (V,) to another.
+"""Operations on the logits of the next token: pure functions from one row (V,) to another.
 
-They run in this order, the one of Hugging Face's transformers: repetition penalty, frequency and presence penalties,
-temperature, top-k, top-p, min-p, typical-p. A filter sets what it drops to -inf and always keeps at least one token. A
-neutral value gives back the very same logits. Where top-p or typical-p must cut between equals, the lower id stays.
+They run in the order of Hugging Face's transformers: repetition penalty, frequency and presence penalties, temperature,
+top-k, top-p, min-p, typical-p. A filter sets the logits that it drops to -inf and always keeps at least one token. With
+a neutral value, a function returns its argument. If top-p or typical-p cuts between equal tokens, lower ids are kept.
 
-V: tokens in the vocabulary. Logits are float32 or float64 and stay what they are; nothing is written in place.
+V: tokens in the vocabulary. Logits are float32 or float64 and keep their type; nothing is modified in place.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ OFF = -np.inf
 
 
 def repetition_penalty(logits: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
-    """Make the tokens marked in `seen` (V,) less likely (above 1) or more (below 1), each once.
+    """Make the tokens marked in `seen` (V,) less likely (penalty above 1) or more likely (below 1), once each.
 
-    Positive logits are divided, negative ones multiplied (Keskar et al. 2019, https://arxiv.org/abs/1909.05858, in the
-    form that does not reward a repeated token with a negative logit). For a penalty above 1 the penalised logit is
-    therefore the lower of the two, and for one below 1 the higher.
+    Positive logits are divided by the penalty, negative ones multiplied (Keskar et al. 2019,
+    https://arxiv.org/abs/1909.05858, in the form that does not reward a repeated token with a negative logit). The
+    result is therefore the lower of the two for a penalty above 1, and the higher for one below 1.
     """
     if penalty == 1:
         return logits
@@ -34,7 +34,7 @@ def repetition_penalty(logits: np.ndarray, seen: np.ndarray, penalty: float) -> 
 
 
 def frequency_and_presence(logits: np.ndarray, counts: np.ndarray, frequency: float, presence: float) -> np.ndarray:
-    """Subtract `frequency` for each time a token was written, and `presence` once if it was; counts are (V,).
+    """Subtract `frequency` for each occurrence of a token in the output, and `presence` once; counts are (V,).
 
     The formula of OpenAI's completions API: https://platform.openai.com/docs/guides/text-generation.
     """
@@ -49,7 +49,7 @@ def temperature(logits: np.ndarray, degree: float) -> np.ndarray:
 
 
 def top_k(logits: np.ndarray, k: int) -> np.ndarray:
-    """Keep the k likeliest tokens, and those that tie with the k-th (Fan et al. 2018, https://arxiv.org/abs/1805.04833)."""
+    """Keep the k likeliest tokens and ties with the k-th (Fan et al. 2018, https://arxiv.org/abs/1805.04833)."""
     if k <= 0 or k >= logits.size:
         return logits
     ordered = logits.copy()
@@ -60,7 +60,7 @@ def top_k(logits: np.ndarray, k: int) -> np.ndarray:
 def top_p(logits: np.ndarray, mass: float) -> np.ndarray:
     """Keep the smallest set of likeliest tokens that holds `mass` (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751).
 
-    Counted from the unlikely end: what lies in the lowest 1 - mass goes, and the token that crosses that line stays.
+    Accumulated from the unlikely end: tokens within the lowest 1 - mass are dropped, the one that crosses it is kept.
     """
     if mass >= 1:
         return logits
@@ -69,18 +69,18 @@ def top_p(logits: np.ndarray, mass: float) -> np.ndarray:
     return _without(logits, ascending[:-1][cumulative[:-1] <= 1 - mass])
 
 
-def min_p(logits: np.ndarray, share: float) -> np.ndarray:
-    """Drop tokens less probable than `share` of the likeliest (Nguyen et al. 2024, https://arxiv.org/abs/2407.01082)."""
-    if share <= 0:
+def min_p(logits: np.ndarray, fraction: float) -> np.ndarray:
+    """Drop tokens less probable than `fraction` of the likeliest (Nguyen et al. 2024, https://arxiv.org/abs/2407.01082)."""
+    if fraction <= 0:
         return logits
-    lowest = logits.max() + np.log(share, dtype=np.float64)
+    lowest = logits.max() + np.log(fraction, dtype=np.float64)
     return np.where(logits < lowest, OFF, logits)
 
 
 def typical_p(logits: np.ndarray, mass: float) -> np.ndarray:
     """Keep the tokens whose surprisal is nearest to the entropy, up to `mass` (https://arxiv.org/abs/2202.00666).
 
-    The token that reaches `mass` is kept. What always stays is the most typical token, which need not be the likeliest.
+    The token that reaches `mass` is kept. The most typical token, not necessarily the likeliest, is always kept.
     """
     if mass >= 1:
         return logits
@@ -101,7 +101,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def filters(settings: SamplingSettings) -> list[Processor]:
-    """Return temperature and the filters that the settings switch on, in their order."""
+    """Return temperature and the filters that the settings enable, in order."""
     stages = [
         (settings.temperature != 1, temperature, settings.temperature),
         (settings.top_k > 0, top_k, settings.top_k),

@@ -1,12 +1,12 @@
-"""How one sample draws its next token: all decoding settings, with the sample's own token counts and generator.
+"""Drawing the next token of one sample: all sampling settings, with the sample's own token counts and generator.
 
 The order is that of `processors`: masks, repetition penalty, frequency and presence penalties, then either the
-likeliest token (temperature below 1e-5: no filter, no randomness) or temperature, filters and one draw.
+likeliest token (temperature below 1e-5: no filters, no randomness) or temperature, filters and one draw.
 
-Drawing inverts the cumulative distribution in the order of the ids, in float64, with one uniform a token (inverse
-transform sampling, Devroye 1986, http://luc.devroye.org/rnbookindex.html), so the outcome depends on the logits and
-the seed alone. Sample j of a request has its own generator, seeded seed + j in 64 bits; Python promises the same
-sequence of `random.random` in every version.
+A draw inverts the cumulative distribution in the order of the ids, in float64, with one uniform number per token
+(inverse transform sampling, Devroye 1986, http://luc.devroye.org/rnbookindex.html), so the outcome depends only on the
+logits and the seed. Sample j of a request has its own generator, with the seed `seed + j` in 64 bits; Python guarantees
+the same sequence of `random.random` in every version.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TokenSampler:
     """Draws the tokens of one sample."""
 
     def __init__(self, settings: SamplingSettings, vocabulary_size: int, generator: random.Random) -> None:
-        """Start without any token; no other sample may use the generator."""
+        """Start without tokens; the generator must not be shared with another sample."""
         self._settings = settings
         self._generator = generator
         self._filters = processors.filters(settings)
@@ -42,7 +42,7 @@ class TokenSampler:
         self._occurrence = settings.frequency_penalty != 0 or settings.presence_penalty != 0
 
     def observe_prompt(self, prompt: Iterable[int]) -> None:
-        """Put the prompt into the repetition penalty's window; the other penalties count only the output."""
+        """Add the prompt to the repetition penalty's window; the other penalties count only the output."""
         if self._repetition:
             for token in prompt:
                 self._window.push(token)
@@ -51,8 +51,8 @@ class TokenSampler:
         """Draw the next token, and count it for the penalties.
 
         Args:
-            logits: the model's, (V,) float32; left as they are.
-            masked: tokens that may not be drawn now.
+            logits: the model's, (V,) float32; not modified.
+            masked: tokens that must not be drawn now.
         """
         logits = logits.astype(np.float64)
         for token in masked:
@@ -86,8 +86,8 @@ class TokenSampler:
 
 
 def greedy(logits: np.ndarray) -> int:
-    """Return the id of the largest logit of (V,), the lowest one where several tie."""
-    best = int(logits.argmax())  # the first NaN, where there is one
+    """Return the id of the largest logit of (V,); of several, the lowest id."""
+    best = int(logits.argmax())  # the first NaN, if there is one
     _check(float(logits[best]))
     return best
 
@@ -108,17 +108,17 @@ def generator_for(seed: int, sample: int) -> random.Random:
 
 
 def sample_seed(seed: int, sample: int) -> int:
-    """Return the seed that gives this sample as the only one of a request, as a signed number of 64 bits."""
+    """Return the seed that reproduces this sample as the only one of a request, a signed 64-bit number."""
     return (seed + sample + SEEDS // 2) % SEEDS - SEEDS // 2
 
 
 def resolve_seed(seed: int | None) -> int:
-    """Return the seed, or one below 2**31 from the operating system where none is given."""
+    """Return the seed, or a random one below 2**31 from the operating system if none is given."""
     return secrets.randbelow(2**31) if seed is None else seed
 
 
 def damaged_model() -> UserError:
-    """Return the error of a model whose scores are not finite."""
+    """Return the error for a model whose logits are not finite."""
     return UserError(
         "The model's scores for the next token are not finite numbers; its weights are damaged or its training "
         "diverged, so use another checkpoint or train again with a lower learning rate."

@@ -8,10 +8,15 @@ import torch
 
 from unrolled.config import Settings
 from unrolled.errors import UserError
-from unrolled.kernels import KernelChoice, PrecisionChoice, available_kernels, choose_precision, select_kernel
-from unrolled.kernels.native import NativeKernel
-from unrolled.kernels.precision import PRECISIONS
-from unrolled.native import native_status
+from unrolled.kernels import (
+    Kernel,
+    KernelChoice,
+    PrecisionChoice,
+    available_kernels,
+    choose_precision,
+    kernel_availability,
+    select_kernel,
+)
 from unrolled.nn import DeviceChoice, choose_device
 from unrolled.runs import Checkpoint
 
@@ -38,7 +43,8 @@ def check_machine(settings: Settings) -> None:
     """Report a missing GPU, kernel or precision before the text is read and a run is made."""
     name = settings.training.kernel
     if name != "auto" and name not in available_kernels():
-        raise UserError(f"The kernel {name} is not available here ({native_status()}); use --set training.kernel=auto.")
+        reason = kernel_availability(name).description
+        raise UserError(f"The kernel {name} is not available here ({reason}); use --set training.kernel=auto.")
     choose_machine(settings, None)
 
 
@@ -51,11 +57,11 @@ def choose_machine(settings: Settings, checkpoint: Checkpoint | None) -> Machine
     device = choose_device(settings.training.device)
     before = {} if checkpoint is None else checkpoint.counters
     same = before.get("device") == device.device.type
-    kernel = _kernel(settings.training.kernel, device.device.type, before.get("kernel") if same else None)
-    precision = _precision(settings.training.precision, kernel, device, before.get("precision") if same else None)
-    if isinstance(kernel.kernel, NativeKernel):
-        kernel = KernelChoice(NativeKernel(precision.precision), kernel.reason)
-    return Machine(device, kernel, precision)
+    chosen = _kernel(settings.training.kernel, device.device.type, before.get("kernel") if same else None)
+    asked = settings.training.precision, before.get("precision") if same else None
+    precision = _precision(*asked, chosen.kernel, device.device.type)
+    kernel = chosen.kernel.with_precision(precision.precision)
+    return Machine(device, KernelChoice(kernel, chosen.reason), precision)
 
 
 def _kernel(name: str, device_type: str, before: object) -> KernelChoice:
@@ -64,13 +70,10 @@ def _kernel(name: str, device_type: str, before: object) -> KernelChoice:
     return select_kernel(name, device_type)
 
 
-def _precision(name: str, kernel: KernelChoice, device: DeviceChoice, before: object) -> PrecisionChoice:
+def _precision(name: str, before: object, kernel: Kernel, device_type: str) -> PrecisionChoice:
+    if name == "auto" and before in kernel.precisions(device_type):
+        return PrecisionChoice(str(before), "as the run was begun")
     try:
-        if name == "auto" and before in PRECISIONS:
-            kept = choose_precision(str(before), kernel.kernel.name, device.device.type)
-            return PrecisionChoice(kept.precision, "as the run was begun")
-        return choose_precision(name, kernel.kernel.name, device.device.type)
+        return choose_precision(name, kernel, device_type)
     except ValueError as error:
-        if name == "auto":
-            return choose_precision(name, kernel.kernel.name, device.device.type)
         raise UserError(f"{error}"[0].upper() + f"{error}"[1:]) from None

@@ -1,4 +1,4 @@
-"""The recurrence in plain C as a kernel: nodes of autograd's graph over the functions of `unrolled.native`."""
+"""The recurrence in plain C as a kernel: autograd functions over the C library of `unrolled.native`."""
 
 from unrolled.kernels.native.kernel import NativeKernel
 

@@ -1,8 +1,8 @@
-/* How a row's next token is chosen: `sampling/processors.py`, `choice.py` and `draw.py` in plain C, in the same order.
+/* Choosing a row's next token: `sampling/processors.py` and `sampling/sampler.py` in plain C, in the same order.
  *
- * Masks, repetition penalty, frequency and presence; then the likeliest token, or temperature, top-k, top-p, min-p,
- * typical-p and one draw that inverts the cumulative distribution in the order of the ids. All of it in double precision.
- * The tokens that a filter has left stand side by side in the order of their ids.
+ * Masks, repetition penalty, frequency and presence penalties; then either the likeliest token, or temperature, top-k, top-p,
+ * min-p, typical-p and one draw that inverts the cumulative distribution in the order of the ids. All in double precision.
+ * The tokens that pass a filter are stored contiguously, in the order of their ids.
  */
 #include <math.h>
 
@@ -18,14 +18,14 @@ typedef struct {
     int64_t place;
 } entry;
 
-/* The tokens that are left. */
+/* The tokens that have passed the filters so far. */
 typedef struct {
     size_t count;
     double *logits;  /* (count,) */
-    double *weights; /* exp(logits - highest), where they were asked for */
-    double *ids;     /* exact: whole numbers below 2^53 */
-    entry *order;    /* (count,) for sorting, */
-    entry *spare;    /* and as many to sort in */
+    double *weights; /* exp(logits - highest), once computed */
+    double *ids;     /* exact: integers below 2^53 */
+    entry *order;    /* (count,) for sorting */
+    entry *spare;    /* (count,) scratch space for sorting */
     double highest;
 } tokens_left;
 
@@ -33,7 +33,7 @@ size_t decode_scratch_size(size_t V) { return 3 * (V + DL) + 2 * 2 * V; }
 
 /* exp(x) for x <= 0 as in `exp_`: Taylor polynomial of degree 13 on [-ln2/2, ln2/2]; 0 below -708. */
 static inline dvec exp_double(dvec x) {
-    const double shift = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer, which its last bits then hold */
+    const double shift = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer, held in the lowest bits */
     const dvec none = {0};
     dvec low = none - 708.0;
     dmask tiny = x < low;
@@ -59,14 +59,14 @@ static inline dvec exp_double(dvec x) {
     return (dvec)(~tiny & (dmask)(p * (dvec)exponent));
 }
 
-/* weights = exp(logits - highest); both have room for a whole vector at the end. */
+/* weights = exp(logits - highest); both arrays are padded by a whole vector. */
 static void exponentials(tokens_left *left) {
     for (size_t i = left->count; i % DL; i++) left->logits[i] = left->highest;
     for (size_t i = 0; i < left->count; i += DL)
         *(unaligned_d *)(left->weights + i) = exp_double(*(unaligned_d *)(left->logits + i) - left->highest);
 }
 
-/* The same; returns their sum. */
+/* Computes the exponentials and returns their sum. */
 static double weigh(tokens_left *left) {
     double sum = 0;
     exponentials(left);
@@ -74,7 +74,7 @@ static double weigh(tokens_left *left) {
     return sum;
 }
 
-/* Writes the logits after masks and penalties. */
+/* Writes the logits to `out` with masks and penalties applied. */
 static void penalise(size_t V, const decode_settings *s, int may_end, const float *logits, const int32_t *seen,
                      const int32_t *counts, double *out) {
     for (size_t v = 0; v < V; v++) out[v] = logits[v];
@@ -90,8 +90,8 @@ static void penalise(size_t V, const decode_settings *s, int may_end, const floa
         for (size_t v = 0; v < V; v++) out[v] -= s->frequency * counts[v] + (counts[v] > 0 ? s->presence : 0);
 }
 
-/* The lowest id of the highest logit; -1 where a logit is no number or the highest is not finite. There is room for a whole
- * vector at the end. */
+/* The lowest id with the highest logit; -1 if a logit is NaN or the highest is not finite. `logits` is padded by a whole
+ * vector. */
 static int64_t likeliest(size_t V, double *logits) {
     dvec largest = (dvec){0} - INFINITY;
     dmask damaged = {0};
@@ -119,13 +119,13 @@ static double median(double a, double b, double c) {
     return a < c ? a : (b < c ? c : b);
 }
 
-/* The k-th largest of n values, 1 <= k <= n. What exceeds a pivot goes to the front of a buffer of n, what is less to its
- * end, and the side where the k-th lies goes on alone; each of the two buffers takes what the other holds. */
+/* The k-th largest of n values, 1 <= k <= n (quickselect). Values above the pivot go to the front of a buffer of n, values
+ * below it to the end; the search continues in the side that contains the k-th, alternating between two buffers. */
 static double kth_largest(size_t n, const double *values, size_t k, double *buffer, double *other) {
     for (;;) {
         double pivot = median(values[0], values[n / 2], values[n - 1]);
         size_t above = 0, beneath = 0;
-        for (size_t i = 0; i < n; i++) { /* no branch: both places are free, and only what belongs there is counted */
+        for (size_t i = 0; i < n; i++) { /* branch-free: writes to both ends, advances one */
             double value = values[i];
             buffer[above] = value;
             buffer[n - 1 - beneath] = value;
@@ -157,14 +157,14 @@ static void keep_from(tokens_left *left, double lowest) {
 
 static void top_k(tokens_left *left, size_t k) {
     if (k >= left->count) return;
-    double *other = (double *)left->order; /* not in use here */
+    double *other = (double *)left->order; /* not in use yet */
     keep_from(left, kth_largest(left->count, left->logits, k, left->weights, other));
 }
 
-/* Merges two sorted runs; of equals the first run's come first. */
+/* Merges two sorted runs; stable: among equals, the first run comes first. */
 static void merge(const entry *one, const entry *one_end, const entry *other, const entry *other_end, entry *out) {
     while (one < one_end && other < other_end) {
-        int later = other->key < one->key; /* no branch: which one it is cannot be foreseen */
+        int later = other->key < one->key; /* branch-free: the outcome is unpredictable */
         const entry *next = later ? other : one;
         *out++ = *next;
         one += !later;
@@ -174,7 +174,7 @@ static void merge(const entry *one, const entry *one_end, const entry *other, co
     while (other < other_end) *out++ = *other++;
 }
 
-/* Sorts `order` by ascending key; equals keep their order. */
+/* Sorts `order` by ascending key; a stable merge sort. */
 static void sort(tokens_left *left) {
     size_t n = left->count;
     for (size_t width = 1; width < n; width *= 2) {
@@ -189,7 +189,7 @@ static void sort(tokens_left *left) {
     }
 }
 
-/* Keeps the tokens of order[from..to), by their ids. */
+/* Keeps the tokens of order[from..to), in the order of their ids. */
 static void keep_entries(tokens_left *left, size_t from, size_t to) {
     for (size_t i = 0; i < left->count; i++) left->weights[i] = 0;
     for (size_t i = from; i < to; i++) left->weights[left->order[i].place] = 1;
@@ -202,7 +202,7 @@ static void keep_entries(tokens_left *left, size_t from, size_t to) {
     left->count = kept;
 }
 
-/* Of equals, the ones with the lower id stay: they come first in descending order, so the order is walked from its end. */
+/* Among equals, lower ids are kept: they come first in descending order, which is walked from its end. */
 static void top_p(tokens_left *left, double mass) {
     double total = weigh(left), cumulative = 0;
     for (size_t i = 0; i < left->count; i++) left->order[i] = (entry){-left->logits[i], (int64_t)i};
@@ -215,7 +215,7 @@ static void top_p(tokens_left *left, double mass) {
     keep_entries(left, 0, kept);
 }
 
-/* Surprisals less the logarithm of the total, which their distance from the entropy does not need. */
+/* Surprisals omit the logarithm of the total, which cancels in their distance from the entropy. */
 static void typical_p(tokens_left *left, double mass) {
     double total = weigh(left), entropy = 0, cumulative = 0;
     for (size_t i = 0; i < left->count; i++)
@@ -236,7 +236,7 @@ static void typical_p(tokens_left *left, double mass) {
         left->highest = left->logits[i] > left->highest ? left->logits[i] : left->highest;
 }
 
-/* The token where the cumulative distribution first exceeds the uniform number: so many do not. */
+/* The first token whose cumulative probability exceeds the uniform number, found by counting those that do not. */
 static int64_t draw(tokens_left *left, double uniform) {
     double cumulative = 0;
     exponentials(left);
@@ -247,7 +247,7 @@ static int64_t draw(tokens_left *left, double uniform) {
     return (int64_t)left->ids[place];
 }
 
-/* Every token that is not masked, its logit divided by the temperature. */
+/* All tokens that are not masked, with their logits divided by the temperature. */
 static tokens_left alive(size_t V, const decode_settings *s, double highest, double *logits, double *scratch) {
     tokens_left left = {.logits = logits, .weights = scratch, .ids = scratch + V + DL, .highest = highest};
     left.order = (entry *)(scratch + 2 * (V + DL));

@@ -1,7 +1,7 @@
-/* The decoder's matrix products: its rows, few and new at every step, are read where they lie. Training packs its rows first:
- * see `products.h`. The order within each sum is the same in both.
+/* The decoder's matrix products: its rows, few and new at every step, are read in place, whereas training packs its rows first
+ * (see `products.h`). Each sum is accumulated in the same order in both.
  *
- * A panel is a matrix (K, 4 VL), one row after the other. MR: rows of a register tile.
+ * A panel is a row-major matrix (K, 4 VL). MR: rows of a register tile.
  */
 #ifndef UNROLLED_DECODE_PRODUCTS_H
 #define UNROLLED_DECODE_PRODUCTS_H
@@ -14,7 +14,7 @@
 #define MR 3
 #endif
 
-/* acc[m][0..3] += x[m] (K,) @ panel (K, 4 VL), for `rows` rows. Unrolled, so that the sums stay in registers. */
+/* acc[m][0..3] += x[m] (K,) @ panel (K, 4 VL), for `rows` rows. Unrolled to keep the sums in registers. */
 #define PRODUCT(rows)                                                                                                  \
     static inline void product_##rows(size_t K, const float *const *x, const float *panel, vec acc[][4]) {             \
         vec s[rows][4];                                                                                                \
@@ -50,8 +50,8 @@ static inline void product(size_t rows, size_t K, const float *const *x, const f
     }
 }
 
-/* sums[m][0..3] += row m (K,) of x, `stride` floats apart, @ panel (K, 4 VL). A block of the panel is small
- * enough for the first-level cache and serves all rows before the next one is touched. */
+/* sums[m][0..3] += row m (K,) of x, `stride` floats apart, @ panel (K, 4 VL). A block of the panel fits in
+ * the first-level cache and is used for all rows before the next block is read. */
 #define BLOCK 128
 static void product_of_chunk(size_t rows, size_t K, const float *x, size_t stride, const float *panel, vec sums[][4]) {
     for (size_t k = 0; k < K; k += BLOCK) {

@@ -1,16 +1,16 @@
 /* Matrix products of a whole window, for operands of one kind; included by `lstm.c` after `products.h`, once for each kind.
  *
- * A caller splits the work between threads by rows, columns or groups, and lends each thread scratch memory of its own.
+ * The caller splits the work between threads by rows, columns or groups, and gives each thread its own scratch memory.
  */
 
-/* Groups of a packed matrix of N columns; of one whose columns are four gates, as many as there are of VL units. */
+/* Groups of a packed matrix of N columns; for four gates, the number of groups of VL units. */
 size_t NAME(packed_groups)(size_t N) { return (N + GROUP - 1) / GROUP; }
 
 /* Numbers that a packed matrix (K, N) takes. */
 size_t NAME(packed_size)(size_t K, size_t N) { return NAME(packed_groups)(N) * NAME(group_size)(K); }
 
-/* VL numbers of a side of a matrix, beginning with number `at`: how many there are, and where they begin. By gates, the side
- * is four gates of `units` numbers that are counted in groups. */
+/* The VL numbers of a matrix side from number `at` on: returns how many exist, and where they begin. By gates, the side
+ * consists of four gates of `units` numbers, counted in groups. */
 static size_t NAME(span)(size_t at, size_t most, int by_gates, size_t units, size_t *begin) {
     size_t unit = at / (4 * VL) * VL;
     *begin = by_gates ? at / VL % 4 * units + unit : at;
@@ -19,14 +19,14 @@ static size_t NAME(span)(size_t at, size_t most, int by_gates, size_t units, siz
     return most < at ? 0 : most - at < VL ? most - at : VL;
 }
 
-/* A corner of w, `rows` by `columns` numbers, as the corner of a tile; zeros beyond it. */
+/* Copies a corner of w, `rows` by `columns` numbers, into a tile padded with zeros. */
 static inline void NAME(cut_tile)(size_t rows, size_t columns, const float *w, size_t down, size_t across, float tile[VL][VL]) {
     if (rows == VL && columns == VL && across == 1) {
         for (size_t k = 0; k < VL; k++) memcpy(tile[k], w + k * down, sizeof tile[k]);
 #if defined(__SSE2__)
     } else if (rows == VL && columns == VL && down == 1) {
         for (size_t v = 0; v < VL; v += 4)
-            for (size_t k = 0; k < VL; k += 4) { /* four by four, turned */
+            for (size_t k = 0; k < VL; k += 4) { /* transposes four by four */
                 const float *from = w + v * across + k;
                 __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + across);
                 __m128 c = _mm_loadu_ps(from + 2 * across), d = _mm_loadu_ps(from + 3 * across);
@@ -42,9 +42,9 @@ static inline void NAME(cut_tile)(size_t rows, size_t columns, const float *w, s
     }
 }
 
-/* VL columns of a row of a panel and, with bfloat16, those of the row below. */
+/* Stores VL columns of a panel row; with bfloat16, interleaved with those of the row below. */
 static inline void NAME(lay_numbers)(vec row, vec below, operand *out) {
-#if HALVED
+#if BFLOAT16
     *(unaligned_pairs *)out = rounded_bits(row) | rounded_bits(below) << 16;
 #else
     (void)below;
@@ -52,7 +52,7 @@ static inline void NAME(lay_numbers)(vec row, vec below, operand *out) {
 #endif
 }
 
-/* A panel of `height` rows that are whole: their numbers lie together from `left` and from `right` on. */
+/* Packs a panel of `height` full rows, whose two vectors start at `left` and `right`. */
 static void NAME(lay_panel)(size_t height, const float *left, const float *right, size_t down, operand *out) {
     for (size_t k = 0; k < height; k += PAIR, out += PANEL * VL * PAIR) {
         size_t at = k * down, below = at + (PAIR - 1) * down;
@@ -62,9 +62,9 @@ static void NAME(lay_panel)(size_t height, const float *left, const float *right
     }
 }
 
-/* Groups [first, last) of the matrix w[k * down + n * across], K rows of N columns; zeros beyond its edges.
- * COLUMNS_BY_GATES: the columns are four gates, and a group holds the same VL units of each. ROWS_BY_GATES: the rows are, as
- * many as the grouped gates of `units` units. */
+/* Packs the groups [first, last) of the matrix w[k * down + n * across], K rows of N columns, padded with zeros.
+ * COLUMNS_BY_GATES: the columns are four gates, and a group holds the same VL units of each. ROWS_BY_GATES: the rows are four
+ * gates, and K is the size of the grouped gates of `units` units. */
 void NAME(pack)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *w, size_t down,
                 size_t across, operand *packed) {
     float tile[VL][VL];
@@ -96,7 +96,7 @@ void NAME(pack)(size_t K, size_t N, int order, size_t units, size_t first, size_
     }
 }
 
-/* Rows [first, last) of x (M, K) as operands (M, K'), K' = K made even, the number beyond K zero. */
+/* Converts the rows [first, last) of x (M, K) to operands (M, K'), K' = K rounded up to even, padded with zero. */
 void NAME(operands)(size_t K, size_t first, size_t last, const float *x, operand *out) {
     size_t width = NAME(even)(K);
     for (size_t r = first; r < last; r++) {
@@ -106,7 +106,7 @@ void NAME(operands)(size_t K, size_t first, size_t last, const float *x, operand
 }
 
 /* Up to WINDOW_ROWS rows of out (rows, N) = bias + x W; x: (rows, K') operands; bias: (N,), or null for zeros.
- * Up to DEPTH numbers of each row at a time; between them the sums are kept in `out`. */
+ * Processes up to DEPTH numbers of each row at a time; `out` holds the partial sums. */
 static void NAME(product_of_window)(size_t rows, size_t K, size_t N, const operand *x, const operand *packed,
                                     const float *bias, float *out, operand *scratch) {
     vec sums[WINDOW_ROWS][4];
@@ -142,9 +142,9 @@ void NAME(product)(size_t K, size_t N, size_t first, size_t last, const operand 
     }
 }
 
-/* TILE_ROWS numbers of one row beside each other or, of two rows, each beside that of the other. */
+/* Copies TILE_ROWS numbers of a row; with bfloat16, interleaved with those of a second row. */
 static inline void NAME(lay_tile)(const operand *row, const operand *second, operand *out) {
-#if HALVED
+#if BFLOAT16
     size_t c = 0;
 #if defined(__SSE2__)
     for (; c + 4 <= TILE_ROWS; c += 4)
@@ -158,7 +158,7 @@ static inline void NAME(lay_tile)(const operand *row, const operand *second, ope
 #endif
 }
 
-/* The first `count` columns of x (K, stride) as packed rows; few rows at a time, which then are in the first-level cache. */
+/* Packs the first `count` columns of x (K, stride) as rows, a few rows of x at a time so that they stay in the cache. */
 static void NAME(pack_columns)(size_t count, size_t K, const operand *x, size_t stride, operand *packed) {
     size_t tiles = (count + TILE_ROWS - 1) / TILE_ROWS, tile_size = TILE_ROWS * NAME(even)(K);
     for (size_t begin = 0; begin < K; begin += ROWS_AT_A_TIME) {
@@ -181,10 +181,10 @@ static void NAME(pack_columns)(size_t count, size_t K, const operand *x, size_t 
     }
 }
 
-/* One row (or pair of rows) of a panel: its columns from x and, for a pair, from `second`. */
+/* Stores one row (or pair of rows) of a panel, from x and, for a pair, `second`. */
 static inline void NAME(lay_row)(const operand *x, const operand *second, operand *out) {
     for (size_t j = 0; j < PANEL * VL; j += VL) {
-#if HALVED
+#if BFLOAT16
         uvec one = __builtin_convertvector(*(const unaligned_words *)(x + j), uvec);
         uvec other = __builtin_convertvector(*(const unaligned_words *)(second + j), uvec);
         *(unaligned_pairs *)(out + j * PAIR) = one | other << 16;
@@ -201,8 +201,8 @@ static inline void NAME(add_row)(size_t count, const operand *x, float *sums) {
         store_edge(sums + n, load_edge(sums + n, count - n) + NAME(load)(x + n, count - n), count - n);
 }
 
-/* Columns of x (K, stride), `columns` of them, as a packed matrix; zeros beyond the last. Row by row, as they lie; on the way
- * each is added to the row of sums (, N) that its id names, see `transposed_product`. */
+/* Packs the first `columns` columns of x (K, stride) as a matrix, padded with zeros, row by row; along the way each row is
+ * added to the row of sums (, N) given by its id; see `transposed_product`. */
 static void NAME(pack_strip)(size_t K, size_t columns, const operand *x, size_t stride, const int64_t *ids, float *sums,
                              size_t N, operand *packed) {
     const size_t wide = PANEL * VL;
@@ -233,10 +233,10 @@ size_t NAME(transposed_product_scratch)(void) {
     return NAME(rows_size)(WINDOW_ROWS, SUMMED_ROWS) + STRIP_GROUPS * NAME(group_size)(SUMMED_ROWS);
 }
 
-/* Groups [first, last), and of each of them rows [top, bottom), of out += a^T b, sums over R rows; out: (groups, K, GROUP), the
- * columns of each group together. a: (R, a_width), its first K numbers; b: (R, b_width), its first N.
- * On the way, unless sums (, N) is null: sums[ids[r]] += b[r]; where ids is null, sums[0] += b[r].
- * Blocks of rows: the columns of b become panels, and then, a window of them at a time, those of a packed rows. */
+/* out += a^T b, summed over R rows, for the groups [first, last) and in each of them the rows [top, bottom). out:
+ * (groups, K, GROUP). a: (R, a_width), of which the first K columns count; b: (R, b_width), of which the first N count.
+ * Along the way, unless sums (, N) is null: sums[ids[r]] += b[r]; if ids is null, sums[0] += b[r].
+ * For each block of rows, the columns of b are packed as panels, and those of a, a window at a time, as rows. */
 void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t last, size_t top, size_t bottom,
                               const operand *a, size_t a_width, const operand *b, size_t b_width, const int64_t *ids,
                               float *sums, float *out, operand *scratch) {
@@ -261,10 +261,10 @@ void NAME(transposed_product)(size_t R, size_t K, size_t N, size_t first, size_t
         }
 }
 
-/* Rows [first, last) of out (K, N) = share * by_group, such sums; some rows of each group at a time, which lie together.
- * order: PLAIN, or COLUMNS_BY_GATES where the columns are grouped gates of `units` units: in `out`, gate after gate. */
+/* Rows [first, last) of out (K, N) = scale * by_group, the sums of `transposed_product`; a few contiguous rows of each group at
+ * a time. order: PLAIN, or COLUMNS_BY_GATES if the columns are grouped gates of `units` units, which `out` holds gate by gate. */
 void NAME(side_by_side)(size_t K, size_t N, int order, size_t units, size_t first, size_t last, const float *by_group,
-                        float share, float *out) {
+                        float scale, float *out) {
     for (size_t begin = first; begin < last; begin += ROWS_OF_GROUP)
         for (size_t group = 0; group < NAME(packed_groups)(N); group++) {
             size_t end = last - begin < ROWS_OF_GROUP ? last : begin + ROWS_OF_GROUP, column[4], columns[4], whole = 0;
@@ -275,7 +275,7 @@ void NAME(side_by_side)(size_t K, size_t N, int order, size_t units, size_t firs
             const float *from = by_group + (group * K + begin) * GROUP;
             for (size_t r = begin; r < end; r++, from += GROUP)
                 for (size_t j = 0; j < 4; j++) {
-                    vec sums = share * load(from + j * VL);
+                    vec sums = scale * load(from + j * VL);
                     if (whole == 4) store(out + r * N + column[j], sums);
                     else if (columns[j]) store_edge(out + r * N + column[j], sums, columns[j]);
                 }

@@ -1,15 +1,16 @@
-/* The nearest matrix whose singular values are all near 1, by Newton-Schulz iteration, for Muon; see `unrolled.training.optimizers.muon`.
- * Included by `lstm.c` once, after the products of float32: rounded to bfloat16, small singular values would be lost.
+/* The nearest matrix whose singular values are all near 1, by Newton-Schulz iteration, for Muon; see
+ * `unrolled.training.optimizers.muon`. Included by `lstm.c` for float32 only: rounding to bfloat16 would lose small singular
+ * values.
  *
  *     S = X X^T       X <- a X + (b S + c S S) X
  *
- * S and b S + c S S are symmetric: only what is below their diagonal is computed, and then mirrored. A thread has a matrix for
- * itself, all the way.
+ * S and b S + c S S are symmetric: only their lower triangle is computed, and then mirrored. Each matrix is processed by a
+ * single thread.
  */
 #define SMALLEST 1.17549435e-38f
-#define TO_TILES(rows) (((rows) + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS) /* so that each of their tiles is full */
+#define TO_TILES(rows) (((rows) + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS) /* a whole number of tiles */
 
-/* The largest magnitude of some numbers, and the root of the sum of their squares; at least the smallest normal number. */
+/* The largest magnitude in x, and the Euclidean norm of x; at least the smallest normal number. */
 static float largest_of(size_t count, const float *x) {
     vec most = splat(SMALLEST);
     for (size_t i = 0; i < count; i += VL) {
@@ -30,7 +31,7 @@ static float norm_of(size_t count, const float *x) {
 }
 
 /* out (R, N) = a before + c x W, before and out with rows of N; x: TO_TILES(R) packed rows of K numbers. `before` may be null.
- * Of a symmetric result, what is above its diagonal is mirrored. */
+ * The upper triangle of a symmetric result is mirrored. */
 static void whole_product(size_t R, size_t K, size_t N, int is_symmetric, const float *x, const float *packed, float c,
                           float a, const float *before, float *out, float *sums) {
     for (size_t n = 0; n < N; n += GROUP) {
@@ -47,7 +48,7 @@ static void whole_product(size_t R, size_t K, size_t N, int is_symmetric, const 
     }
     float tile[VL][VL];
     for (size_t n = 0; is_symmetric && n < N; n += VL)
-        for (size_t m = 0; m < n / GROUP * GROUP; m += VL) { /* beside the diagonal's groups */
+        for (size_t m = 0; m < n / GROUP * GROUP; m += VL) { /* outside the diagonal's groups */
             size_t columns = N - n < VL ? N - n : VL;
             cut_tile_float32(VL, columns, out + n * N + m, 1, N, tile);
             for (size_t k = 0; k < VL; k++) store_edge(out + (m + k) * N + n, load(tile[k]), columns);
@@ -61,18 +62,19 @@ size_t orthogonal_scratch_float32(size_t R, size_t C) {
     return rows * (C + 2 * R + most + GROUP) + (panels > others ? panels : others);
 }
 
-/* Matrices [first, last) of x (, R, C): `iterations` of them with a, b and c, those of each after those of the one before; out
- * (, R, C). It begins with singular values of at most 1: ||X X^T||^(1/2) bounds the largest. R should be the smaller side. */
+/* Orthogonalizes the matrices [first, last) of `matrices` (, R, C) into out (, R, C), with `coefficients` (iterations, 3): a, b
+ * and c of each iteration. X is first scaled by ||X X^T||^(1/2), so that its singular values are at most 1. R should be the
+ * smaller side. */
 void orthogonal_float32(size_t R, size_t C, size_t iterations, size_t first, size_t last, const float *matrices,
                         const float *coefficients, float *out, float *scratch) {
     size_t rows = TO_TILES(R), most = R > C ? R : C;
     float *x = scratch, *s = x + rows * C, *polynomial = s + rows * R, *packed_rows = polynomial + rows * R;
     float *sums = packed_rows + rows * most, *panels = sums + rows * GROUP;
-    memset(scratch, 0, rows * (C + 2 * R) * sizeof *scratch); /* rows beyond the last stay zeros */
+    memset(scratch, 0, rows * (C + 2 * R) * sizeof *scratch); /* rows beyond the last stay zero */
     for (size_t number = first; number < last; number++) {
         const float *from = matrices + number * R * C;
         float largest = largest_of(R * C, from);
-        for (size_t i = 0; i < R * C; i++) x[i] = from[i] / largest; /* fourth powers overflow soon */
+        for (size_t i = 0; i < R * C; i++) x[i] = from[i] / largest; /* avoids overflow of fourth powers */
         for (size_t k = 0; k < iterations; k++) {
             const float *abc = coefficients + 3 * k;
             pack_rows_float32(rows, C, x, C, packed_rows);

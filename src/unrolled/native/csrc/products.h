@@ -1,18 +1,18 @@
 /* Matrix products of small panels, for operands of one kind: float32, or bfloat16 whose products are summed in float32.
  *
- * Included once for each kind, with HALVED 0 or 1; every name ends in the kind: NAME(f) is f_float32 or f_bfloat16.
+ * Included once for each kind, with BFLOAT16 0 or 1; NAME(f) is f_float32 or f_bfloat16.
  *
- * A packed matrix (K, N) is cut into groups of 4 VL columns, a group into blocks of BLOCK_K rows, a block into two panels of
- * 2 VL columns. A panel is read row by row, front to back; it is small enough for the first-level cache and serves all rows of
- * the other operand before the next one is touched. Bfloat16 rows come in pairs: the two numbers of a column stand side by side.
- * Each sum runs over k = 0..K-1 in this order, whatever the number of rows: results do not depend on how rows are batched.
- * (The instruction for bfloat16 adds the second product of a pair before the first, and takes denormal numbers for zeros.)
+ * A packed matrix (K, N) is divided into groups of 4 VL columns, a group into blocks of BLOCK_K rows, a block into two panels
+ * of 2 VL columns. A panel is read sequentially; it fits in the first-level cache and is used for all rows of the other operand
+ * before the next one is read. Bfloat16 rows are stored in pairs: the two numbers of a column are adjacent.
+ * Each sum is accumulated over k = 0..K-1 in this order for any number of rows: results do not depend on how rows are batched.
+ * (The bfloat16 instruction adds the second product of a pair before the first, and treats denormal numbers as zero.)
  */
 #undef NAME
 #undef operand
 #undef PAIR
 #undef BLOCK_K
-#if HALVED
+#if BFLOAT16
 #define NAME(f) f##_bfloat16
 #define operand uint16_t
 #define PAIR 2
@@ -27,14 +27,14 @@
 #ifndef UNROLLED_PRODUCTS_ONCE
 #define UNROLLED_PRODUCTS_ONCE
 #define PANEL 2                /* vectors in a row of a panel */
-#define GROUP (2 * PANEL * VL) /* columns of a group: VL units of each of the four gates, or just that many columns */
+#define GROUP (2 * PANEL * VL) /* columns of a group, for example VL units of each of the four gates */
 #if VL == 16
 #define TILE_ROWS 12
 #else
 #define TILE_ROWS 6
 #endif
-#define LINE (64 / sizeof(operand)) /* numbers that a cache fetches together */
-#define FEW_ROWS 3 /* so few that both panels of a block are needed to keep the multipliers busy */
+#define LINE (64 / sizeof(operand)) /* numbers of a cache line */
+#define FEW_ROWS 3 /* up to this many, both panels of a block are needed to keep the multipliers busy */
 
 enum { PLAIN, COLUMNS_BY_GATES, ROWS_BY_GATES }; /* see `pack` */
 
@@ -44,7 +44,7 @@ typedef uint16_t unaligned_words __attribute__((vector_size(VL * 2), aligned(2),
 typedef uint32_t unaligned_pairs __attribute__((vector_size(VL * 4), aligned(2), may_alias));
 typedef uint32_t unaligned_pair __attribute__((aligned(2), may_alias));
 
-/* To the nearest bfloat16, ties to even; a NaN stays one. */
+/* Rounds to the nearest bfloat16, ties to even; a NaN stays a NaN. */
 static inline uvec rounded_bits(vec v) {
     uvec bits = (uvec)v;
     uvec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -64,7 +64,7 @@ static inline vec widened(words w) { return (vec)(__builtin_convertvector(w, uve
 static void lay_side_by_side(size_t count, const unaligned_pair *const row[TILE_ROWS], unaligned_pair *out) {
     size_t k = 0;
 #if defined(__SSE2__)
-    for (; k + 4 <= count; k += 4) /* four rows' next four numbers, turned; two rows' at the end */
+    for (; k + 4 <= count; k += 4) /* transposes four numbers of four rows; of two rows at the end */
         for (size_t r = 0; r < TILE_ROWS; r += 4) {
             __m128i a = _mm_loadu_si128((const __m128i *)(row[r] + k));
             __m128i b = _mm_loadu_si128((const __m128i *)(row[r + 1] + k));
@@ -93,7 +93,7 @@ static void lay_side_by_side(size_t count, const unaligned_pair *const row[TILE_
 
 static inline size_t NAME(even)(size_t K) { return (K + PAIR - 1) / PAIR * PAIR; }
 
-#if HALVED
+#if BFLOAT16
 static inline vec NAME(load)(const operand *p, size_t n) {
     words w = {0};
     if (n >= VL) w = *(const unaligned_words *)p;
@@ -110,9 +110,9 @@ static inline vec NAME(load)(const operand *p, size_t n) { return load_edge(p, n
 static inline void NAME(store)(operand *p, vec v, size_t n) { store_edge(p, v, n); }
 #endif
 
-/* One row (or pair of rows) of a panel times one number (or pair) of each of R rows. */
+/* Multiplies one row (or pair of rows) of a panel by one number (or pair) of each of R rows. */
 #undef MULTIPLY
-#if !HALVED
+#if !BFLOAT16
 #define MULTIPLY(R, C, w_at)                                                                                           \
     vec w[C];                                                                                                          \
     UNROLL for (int j = 0; j < C; j++) w[j] = load(w_at);                                                              \
@@ -140,8 +140,8 @@ static inline void NAME(store)(operand *p, vec v, size_t n) { store_edge(p, v, n
     }
 #endif
 
-/* sums (R, 4 VL): of row m, C vectors += row m (K,) of a tile of packed rows @ panel. AHEAD: meanwhile what is read next comes
- * nearer, for each row of the panel as much as the row. */
+/* sums (R, 4 VL): C vectors of row m += row m (K,) of a tile of packed rows @ panel. AHEAD: also prefetches from `ahead`, one
+ * panel row per panel row. */
 #undef TILE
 #define TILE(R, C, label, w_at, AHEAD)                                                                                 \
     static void NAME(tile_##label##_##R)(size_t K, const operand *x, const operand *panel, size_t apart,               \
@@ -178,13 +178,13 @@ static const NAME(tile) NAME(tiles_of_one)[][2] = {
 #undef BOTH
 static const NAME(tile) NAME(tiles_of_two)[] = {0, NAME(tile_two_1), NAME(tile_two_2), NAME(tile_two_3)};
 
-/* Numbers that so many packed rows take. */
+/* Numbers that `rows` packed rows take. */
 static inline size_t NAME(rows_size)(size_t rows, size_t K) {
     return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * NAME(even)(K);
 }
 
-/* Rows of x (K,), `stride` numbers apart -> tiles of nearly the same height; in a tile the numbers (or pairs) of one k stand
- * together, TILE_ROWS of them. Rows that a tile lacks repeat its first. */
+/* Packs rows of x (K,), `stride` numbers apart, into tiles of nearly equal height; in a tile, the TILE_ROWS numbers (or pairs)
+ * of each k are adjacent. Missing rows of a tile repeat its first row. */
 static void NAME(pack_rows)(size_t rows, size_t K, const operand *x, size_t stride, operand *packed) {
     size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, count = NAME(even)(K) / PAIR;
     for (size_t tile = 0, m = 0; tile < tiles; tile++) {
@@ -196,9 +196,9 @@ static void NAME(pack_rows)(size_t rows, size_t K, const operand *x, size_t stri
     }
 }
 
-/* sums (rows, GROUP) += packed rows (rows, K) @ a group of a packed matrix; `next` is the group that will be read after it.
- * A core waits longer for a panel that lies in the last-level cache than a few rows take to use one: so the last tile that uses
- * a panel asks for the next. (Each of them could ask for a share; but where two threads share a core, instructions count.) */
+/* sums (rows, GROUP) += packed rows (rows, K) @ a group of a packed matrix; `next` is the group that will be read next.
+ * Fetching a panel from the last-level cache takes longer than a few rows take to use it, so the last tile that uses a panel
+ * prefetches the next one. (Spreading this over all tiles costs instructions, which matter if two threads share a core.) */
 static void NAME(add_product)(size_t rows, size_t K, const operand *x, const operand *group, const operand *next,
                               float *sums) {
     size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, tile_size = TILE_ROWS * NAME(even)(K);
@@ -211,7 +211,7 @@ static void NAME(add_product)(size_t rows, size_t K, const operand *x, const ope
             for (int half = 0; half < 2; half++)
                 for (size_t tile = 0, m = 0; tile < tiles; tile++) {
                     size_t height = rows * (tile + 1) / tiles - m;
-                    for (size_t r = m + height; r < m + height + TILE_ROWS; r++) /* the next tile begins with its sums */
+                    for (size_t r = m + height; r < m + height + TILE_ROWS; r++) /* the next tile reads its sums first */
                         __builtin_prefetch(sums + (r * 4 + half * PANEL) * VL, 1);
                     NAME(tiles_of_one)[height][tile + 1 == tiles](depth, x_k + tile * tile_size, group + half * panel_size,
                                                                   0, half ? after : group + panel_size,

@@ -1,8 +1,8 @@
 /* The recurrence of a layer, for operands of one kind; included by `lstm.c` after `products.h`, once for each kind.
  *
- * Everything of four gates is grouped: VL units' i, then their f, their g, their o, then the next VL units; G groups, and zeros
- * beyond the last unit. So a group is read and written in whole cache lines. What is kept for the backward pass are operands:
- * with bfloat16, two bytes each.
+ * Gate arrays are grouped: i of VL units, then their f, g and o, then the next VL units; G groups, with zeros beyond the last
+ * unit. A group is therefore read and written in whole cache lines. Values saved for the backward pass are operands: with
+ * bfloat16, two bytes each.
  */
 
 /* Numbers of scratch that `lstm_forward` (width H) or `lstm_backward` (width 4 VL G) needs for its rows. */
@@ -16,15 +16,15 @@ static void NAME(pack_chunks)(size_t first, size_t last, size_t width, const ope
         NAME(pack_rows)(last - r < CHUNK_ROWS ? last - r : CHUNK_ROWS, width, x + r * width, width, scratch);
 }
 
-/* Where a walk to and fro goes on; at either end the next walk begins where this one ended. */
-static inline size_t NAME(next_group)(size_t group, size_t groups, int is_fro) {
-    return is_fro ? group - (group > 0) : group + (group + 1 < groups);
+/* The next group of a back-and-forth walk; at either end, the next walk starts where this one ended. */
+static inline size_t NAME(next_group)(size_t group, size_t groups, int is_back) {
+    return is_back ? group - (group > 0) : group + (group + 1 < groups);
 }
 
-/* Rows [first, last) of the batch through all steps.
- * source: (T, B, G, 4, VL), or a table (V, G, 4, VL) that ids (T, B) look up. packed: W_hh, packed by gates.
- * h0: (B, H') operands, H' being H made even for bfloat16. c: (G, B, VL): in, the state before; out, the last.
- * Kept: gates (T, G, B, 4, VL), cells (T, G, B, VL), both null where there is no backward pass; states (T, B, H').
+/* Runs the rows [first, last) of the batch through all steps.
+ * source: (T, B, G, 4, VL), or a table (V, G, 4, VL) looked up by ids (T, B). packed: W_hh, packed by gates.
+ * h0: (B, H') operands, where H' is H rounded up to even for bfloat16. c: (G, B, VL): in, the initial state; out, the last.
+ * Saved: gates (T, G, B, 4, VL), cells (T, G, B, VL), both null if there is no backward pass; states (T, B, H').
  * h: (T, B, H), the result; it may be `states` itself. */
 void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last, const float *source, const int64_t *ids,
                         const operand *packed, const operand *h0, operand *gates, operand *cells, operand *states, float *h,
@@ -34,7 +34,7 @@ void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last,
     for (size_t t = 0; t < T; t++) {
         NAME(pack_chunks)(first, last, width, t ? states + (t - 1) * B * width : h0, scratch);
         for (size_t step = 0; step < groups; step++) {
-            size_t group = t % 2 ? groups - 1 - step : step; /* to and fro: what was used last is still in the cache */
+            size_t group = t % 2 ? groups - 1 - step : step; /* back and forth: the weights used last are still in the cache */
             size_t u = group * VL, n = H - u;
             const operand *w = packed + group * NAME(group_size)(H);
             const operand *next = packed + NAME(next_group)(group, groups, t % 2) * NAME(group_size)(H);
@@ -47,14 +47,14 @@ void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last,
                     for (int j = 0; j < 4; j++) a[m][j] = load(p + j * VL);
                 }
                 size_t next_t = step + 1 < groups ? t : t + 1, next_group = NAME(next_group)(group, groups, t % 2);
-                if (next_t < T) /* the rows that the next group begins with come nearer during the product */
+                if (next_t < T) /* prefetches the next group's first rows during the product */
                     for (size_t m = 0; m < rows; m++) {
                         size_t token = next_t * B + r + m;
                         const float *p = source + ((ids ? (size_t)ids[token] : token) * groups + next_group) * 4 * VL;
                         for (size_t at = 0; at < 4 * VL; at += 16) __builtin_prefetch(p + at, 0, 2);
                     }
                 NAME(add_product)(rows, width, packed_rows, w, next, (float *)a);
-                for (size_t m = 0; m < rows; m++) { /* apart from what follows: more independent work side by side */
+                for (size_t m = 0; m < rows; m++) { /* a loop of its own: more independent work in flight */
                     a[m][0] = sigmoid_(a[m][0]);
                     a[m][1] = sigmoid_(a[m][1]);
                     a[m][2] = tanh_(a[m][2]);
@@ -75,7 +75,7 @@ void NAME(lstm_forward)(size_t T, size_t B, size_t H, size_t first, size_t last,
     }
 }
 
-/* The derivatives at one step and VL units of one row: dh is whole; dc is updated to what reaches the step before. */
+/* The derivatives at one step for VL units of one row. dh is complete; dc becomes the derivative by the previous cell state. */
 static inline void NAME(cell_backward)(vec dh, float *dc, const operand *gates, vec c, vec c_before, operand *d_gates) {
     vec i = NAME(load)(gates, VL), f = NAME(load)(gates + VL, VL);
     vec g = NAME(load)(gates + 2 * VL, VL), o = NAME(load)(gates + 3 * VL, VL);
@@ -88,15 +88,15 @@ static inline void NAME(cell_backward)(vec dh, float *dc, const operand *gates, 
     store(dc, d * f);
 }
 
-/* Rows [first, last) back through all steps. grad_h: (T, B, H). packed: W_hh transposed, its rows grouped, (4 VL G, H).
- * gates, cells: as kept. c0: (G, B, VL). dh (B, H) and dc (G, B, VL): in, the derivative by the last h beyond grad_h and by the
- * last c; out, those by the first. d_gates: (T, B, G, 4, VL), out. */
+/* Runs the rows [first, last) back through all steps. grad_h: (T, B, H). packed: W_hh transposed, with grouped rows,
+ * (4 VL G, H). gates, cells: as saved. c0: (G, B, VL). dh (B, H) and dc (G, B, VL): in, the derivatives by the last state, in
+ * addition to grad_h; out, those by the initial state. d_gates: (T, B, G, 4, VL), out. */
 void NAME(lstm_backward)(size_t T, size_t B, size_t H, size_t first, size_t last, const float *grad_h, const operand *packed,
                          const operand *gates, const operand *cells, const float *c0, float *dh, float *dc, operand *d_gates,
                          operand *scratch) {
     vec d[CHUNK_ROWS][4];
     size_t groups = (H + VL - 1) / VL, width = groups * 4 * VL;
-    for (size_t left = T + 1; left-- > 0;) { /* left: steps before the one whose dh is made; 0: dh0 is */
+    for (size_t left = T + 1; left-- > 0;) { /* left: steps up to the one whose dh is computed; 0: that of h0 */
         size_t t = left - 1, wide_groups = (H + GROUP - 1) / GROUP;
         if (left < T) NAME(pack_chunks)(first, last, width, d_gates + left * B * width, scratch);
         for (size_t step = 0; step < wide_groups; step++) {

@@ -1,6 +1,6 @@
-/* What the kernels in C share: vectors of floats, exp, sigmoid and tanh on them.
+/* Shared by all C kernels: vectors of floats, with exp, sigmoid and tanh.
  *
- * Vector extensions of the compiler, so one text serves every processor: -m flags choose how wide a vector is.
+ * Uses the compiler's vector extensions, so one source serves every processor; the -m flags determine the vector width.
  *
  * VL: floats in a vector.
  */
@@ -16,7 +16,7 @@
 #include <emmintrin.h>
 #endif
 
-#if defined(__AVX512F__) || defined(UNROLLED_WIDE) /* WIDE: for tests, the widest vectors on any processor */
+#if defined(__AVX512F__) || defined(UNROLLED_WIDE) /* UNROLLED_WIDE: for tests, the widest vectors on any processor */
 #define VL 16
 #elif defined(__AVX2__)
 #define VL 8
@@ -28,12 +28,12 @@ typedef float vec __attribute__((vector_size(VL * 4)));
 typedef int32_t ivec __attribute__((vector_size(VL * 4)));
 typedef float unaligned __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 
-static inline vec splat(float x) { return x - (vec){0}; } /* folds to one broadcast, which x + 0 does not */
+static inline vec splat(float x) { return x - (vec){0}; } /* compiles to one broadcast; x + 0 does not */
 static inline vec load(const float *p) { return *(const unaligned *)p; }
 static inline void store(float *p, vec v) { *(unaligned *)p = v; }
 static inline vec select_(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 
-/* Fewer than VL floats at the right edge of H. */
+/* Fewer than VL floats, at the right edge of a row. */
 static inline vec load_n(const float *p, size_t n) {
     vec v = {0};
     memcpy(&v, p, n * sizeof(float));
@@ -43,7 +43,7 @@ static inline void store_n(float *p, vec v, size_t n) { memcpy(p, &v, n * sizeof
 static inline vec load_edge(const float *p, size_t n) { return n >= VL ? load(p) : load_n(p, n); }
 static inline void store_edge(float *p, vec v, size_t n) { if (n >= VL) store(p, v); else store_n(p, v, n); }
 
-/* x between two bounds; a NaN stays one. */
+/* Clamps x to [least, most]; a NaN stays a NaN. */
 static inline vec bounded(vec x, float least, float most) {
 #if VL == 16 && defined(__AVX512F__)
     return (vec)_mm512_max_ps((__m512)splat(least), _mm512_min_ps((__m512)splat(most), (__m512)x));
@@ -55,8 +55,8 @@ static inline vec bounded(vec x, float least, float most) {
 #endif
 }
 
-/* exp(a x) for a = 1, -1 or -2: a x = n ln 2 + a r, a r in [-ln2/2, ln2/2]; exp(a r) by the polynomial of degree 6 that begins
- * with 1 + a r and has the least greatest relative error, 3e-9. Powers of a go into the constants, without rounding. */
+/* exp(a x) for a = 1, -1 or -2: a x = n ln 2 + a r, a r in [-ln2/2, ln2/2]; exp(a r) by the minimax polynomial of degree 6 that
+ * begins with 1 + a r, with a relative error of at most 3e-9. Powers of a are folded into the constants, without rounding. */
 static inline vec exp_of_times(vec x, float a) {
     const float shift = 12582912.0f, a2 = a * a; /* 1.5 * 2^23: adding it rounds to an integer, in the lowest bits */
     x = bounded(x, a2 > 1 ? -43.5f : -87.0f, a2 > 1 ? 43.5f : 87.0f);
@@ -70,15 +70,15 @@ static inline vec exp_of_times(vec x, float a) {
     p = p * r + 0.49999994f * a2;
     p = p * r + a;
     p = p * r + 1.0f;
-    return p * (vec)(((ivec)shifted + 127) << 23); /* times 2^n; a NaN stays one */
+    return p * (vec)(((ivec)shifted + 127) << 23); /* times 2^n; a NaN stays a NaN */
 }
 static inline vec exp_(vec x) { return exp_of_times(x, 1); }
 static inline vec sigmoid_(vec x) { return 1.0f / (1.0f + exp_of_times(x, -1)); }
 static inline vec tanh_(vec x) { return 2.0f / (1.0f + exp_of_times(x, -2)) - 1.0f; }
 
-/* Before a loop of few rounds: unrolled, so that an array of vectors stays in registers. */
+/* For a loop with few iterations: fully unrolled, to keep an array of vectors in registers. */
 #define UNROLL _Pragma("GCC unroll 16")
-/* Before a short loop of many rounds: on some processors a round lasts seven cycles or more, whatever it does. */
+/* For a short loop with many iterations: on some processors an iteration takes at least seven cycles. */
 #define FOUR_TIMES _Pragma("GCC unroll 4")
 #if VL == 8
 #define MANY_TIMES _Pragma("GCC unroll 8")

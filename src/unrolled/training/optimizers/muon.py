@@ -20,9 +20,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from unrolled.native import GATES
 from unrolled.native.newton_schulz import native_orthogonal
 
-GATES = 4
 # a, b and c of each iteration: of all such polynomials the nearest to 1 where the iteration before has left singular
 # values (Amsel et al. 2025, https://arxiv.org/abs/2505.16932), the first between 0.01 and 1. All of those end between
 # 0.73 and 1.27; Jordan's five iterations of one polynomial begin at 0.0015 and leave 0.68 to 1.20.
