@@ -162,15 +162,15 @@ def test_sampling_styles_and_the_model_picker_change_what_is_shown(served, open_
 def test_fields_that_were_left_alone_follow_the_chosen_model_and_own_brings_its_settings_back(served, open_page):
     own = SamplingSettings(max_tokens=40, temperature=0.6, stop=["\n"], unknown_token="allowed")
     page = open_page(served(create_app([FakeModel(), FakeModel("Talker", kind="word", sampling=own)])).url)
-    assert "Characters to write" in page.text_content("#max_tokens-hint")
+    assert "Characters to generate" in page.text_content("#max_tokens-hint")
     assert page.get_attribute("button[value=own]", "aria-pressed") == "true"
     page.fill("#temperature", "0.9")
     page.select_option("#model", "talker")
     assert [page.input_value(f"#{name}") for name in ("max_tokens", "temperature", "stop", "unknown_token")] == [
         *("40", "0.9", "\\n", "allowed")
     ]
-    assert "Words to write" in page.text_content("#max_tokens-hint")
-    assert "learnt words" in page.text_content("#empty")
+    assert "Words to generate" in page.text_content("#max_tokens-hint")
+    assert "learned words" in page.text_content("#empty")
     assert page.get_attribute("button[value=own]", "aria-pressed") == "false"
     page.click("button[value=own]")
     assert page.input_value("#temperature") == "0.6"
