@@ -332,7 +332,7 @@ def test_those_who_wait_are_answered_when_the_server_stops(served):
         assert response.readline()
         client.sendall(generate(max_tokens=2))
         until(lambda: slots.waiting == 1)
-        server._desk.close()
+        server._slots.close()
         assert client.recv(65536).startswith(b"HTTP/1.1 503 ")
         gate.set()
 
