@@ -1,4 +1,4 @@
-"""Loads on demand: a slow one delays nobody but those who want its model, and those not for long."""
+"""Loads on demand: a slow load delays only the requests for its model, and those for a bounded time."""
 
 import threading
 from pathlib import Path

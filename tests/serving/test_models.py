@@ -1,4 +1,4 @@
-"""Served models: ids from names and folders, each loaded once, and plain words where a load fails."""
+"""Served models: ids from names and folders, loading and unloading, and clear messages when a load fails."""
 
 import gc
 import threading
@@ -69,14 +69,14 @@ def test_a_folder_is_loaded_once_however_many_ask_for_it():
 
 
 class Detached(FakeModel):
-    """A model whose texts do not hold it."""
+    """A model whose iterators hold no reference to it."""
 
     def stream_with(self, prompt, settings):
         return iter([Delta(0, "abcde", "length", 5)])
 
 
 def loadable(names, opened, most=2, **facts):
-    """Return served models that note when they are loaded; a server holds `most` of them."""
+    """Return served models that record their loads; a server keeps `most` of them."""
 
     def load(name):
         opened.append(name)

@@ -1,4 +1,4 @@
-"""From folders to models: loaded at the start, or when they are first asked for."""
+"""Opening run folders as models, loaded at start or on first use."""
 
 import shutil
 

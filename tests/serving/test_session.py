@@ -1,4 +1,4 @@
-"""Running texts: the deadline, the shutdown, the visitor who left, and that concurrent texts do not mix."""
+"""Generation sessions: deadline, shutdown, clients that leave, and that concurrent sessions do not mix."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The queue for generation slots: in order, bounded in length and time, and nobody who left holds a place."""
+"""The queue for generation slots: in order, bounded in length and time, without places for clients that left."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from unrolled.serving.slots import SlotQueue
 
 
 def in_line(queue, pool, number, order):
-    """Let requests wait one behind the other; each notes its number when it is served, and gives the slot back."""
+    """Queue requests one after another; each records its number when it gets the slot, and frees the slot."""
 
     def wait(name):
         assert queue.acquire(1000)

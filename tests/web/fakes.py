@@ -1,4 +1,4 @@
-"""A trained model that follows a script: the same interface, no network, and gates that a test opens by hand."""
+"""A scripted model: the interface of a trained one, without a network, and with gates that a test opens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FakeTokenizer:
 
 
 class FakeModel:
-    """Writes `script` again and again, turned by the seed, a character at a time.
+    """Generates `script` repeatedly, rotated by the seed, one character at a time.
 
     Before character number i, a gate in `gates` is waited for; `failure` is raised there instead where it is given.
     `log` receives ("opened" | "closed", seed).
@@ -87,7 +87,7 @@ class FakeModel:
         return self.script[(seed + i) % len(self.script)]
 
     def text(self, seed: int, length: int) -> str:
-        """What this model writes with a seed: the expectation of most tests."""
+        """What this model generates with a seed: the expectation of most tests."""
         return "".join(self.character(seed, i) for i in range(length))
 
 

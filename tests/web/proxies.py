@@ -1,4 +1,4 @@
-"""A real nginx in front of a served application, as JupyterHub's proxies stand in front of a notebook server."""
+"""A real nginx in front of a served application, like JupyterHub's proxies in front of a notebook server."""
 
 import shutil
 import socket

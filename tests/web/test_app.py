@@ -1,4 +1,4 @@
-"""Every route through Flask's test client: what it answers, in which words, and which headers come with it."""
+"""Every route through Flask's test client: answers, messages and headers."""
 
 import html
 import io

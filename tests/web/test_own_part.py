@@ -1,4 +1,4 @@
-"""A served model with a part of its own: the page, its stream and the API write what its forward pass says."""
+"""A served model with a custom part: the page, its stream and the API generate what its forward pass computes."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""Behind a real nginx: under any prefix, kept or taken off, every route works, text streams, and names are checked."""
+"""Behind a real nginx: with any prefix, stripped or not, every route works, text streams, and names are checked."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The server with real sockets: text arrives before it is finished, who leaves frees a place, taken ports are named."""
+"""The server with real sockets: text is streamed, clients that leave free their slot, ports in use are reported."""
 
 import http.client
 import json
@@ -121,7 +121,7 @@ def test_stopping_the_server_ends_running_texts(served):
         response = ask(connection, max_tokens=2000, seed=0)
         assert response.readline()
         server.stop()
-        server.stop()  # the second time is no error
+        server.stop()  # the second call does nothing
         gate.set()
         assert model.closed.acquire(timeout=30)
 

@@ -1,4 +1,4 @@
-"""The JSON interface: what it takes, what it refuses and in which words, and that its own description holds."""
+"""The JSON API: what it accepts, what it refuses with which message, and that its own description is true."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Exports: CSV that Python's own reader takes back and no spreadsheet runs, JSON lines that hold the text itself."""
+"""Exports: CSV that Python's reader restores and no spreadsheet executes, and JSON lines with unchanged text."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The history's file: what is kept, found, deleted and forgotten, by many threads at once, and what trouble costs."""
+"""The history's file: storing, searching, deleting and expiring entries, concurrently and after failures."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""The history on a disk that is full: texts can be read and deleted, and the way out is said where they cannot."""
+"""The history on a full disk: entries can be read and deleted, or the message says how much space is needed."""
 
 import os
 import shutil

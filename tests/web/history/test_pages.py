@@ -1,4 +1,4 @@
-"""The history in the browser: what gets into it from page, stream and interface, and who may read or delete it."""
+"""The history in the browser: what page, stream and API store in it, and who may read or delete it."""
 
 import csv
 import html

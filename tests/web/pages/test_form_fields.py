@@ -1,4 +1,4 @@
-"""The table of fields: it holds every decoding setting, starts with the model's own, and says what is on."""
+"""The table of fields: it covers every decoding setting, shows the model's own values, and describes the decoding."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Reading the form: what is taken, what is refused and in which words, and that nothing at all makes it fall over."""
+"""Reading the form: what is accepted, what is refused with which message, and that no input crashes it."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Prefixes: what is taken off a path, what is left, and that relative links lead where they should from any page."""
+"""Prefixes: what is stripped from a path, what remains, and that relative links resolve from any page."""
 
 from urllib.parse import urljoin
 
