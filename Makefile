@@ -1,6 +1,6 @@
 # make demo   train on the embedded stories for at most 90 seconds, then open the web page (SERVE=0: do not; PORT=5001: there)
 # make test   install what the tests need and run all of them
-# make lint   check the style of the code
+# make lint   check the style of the code, look for insecure code and for known vulnerabilities of what is installed
 PYTHON  ?= python3
 VENV    ?= .venv
 BIN      = $(VENV)/bin
@@ -22,6 +22,8 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive src app benchmarks hatch_build.py .ci/audit 2>/dev/null
+	$(BIN)/python .ci/audit requirements.lock requirements-test.lock
 
 clean:
 	rm -rf $(VENV) runs/demo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
+import subprocess  # nosec B404 # commands are lists, without a shell
 from pathlib import Path
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface

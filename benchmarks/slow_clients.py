@@ -19,7 +19,7 @@ import os
 import re
 import socket
 import statistics
-import subprocess
+import subprocess  # nosec B404 # commands are lists, without a shell
 import sys
 import time
 import urllib.parse
@@ -47,7 +47,8 @@ REQUESTS = (("GET", "/", None), ("GET", "/health", None), ("POST", "/api/generat
 def serving() -> Iterator[tuple[str, int]]:
     """Start a server and give its address; it ends with the block."""
     command = [sys.executable, "-m", "unrolled", "serve", "--port", "0", "--history", "off"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+    # A list of arguments of our own, without a shell.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:  # nosec B603
         try:
             for line in server.stdout:
                 if found := re.search(r"http://127\.0\.0\.1:\d+", line):
@@ -160,7 +161,8 @@ def measure(connections: int, seconds: float, reconnects: int) -> dict[str, Any]
             ("reconnects", reconnects),
         ):
             hostile += [f"--{name}", str(value)]
-        with subprocess.Popen(hostile, stdout=subprocess.PIPE, text=True, env=os.environ) as attack:
+        # A list of arguments of our own, without a shell.
+        with subprocess.Popen(hostile, stdout=subprocess.PIPE, text=True, env=os.environ) as attack:  # nosec B603
             attack.stdout.readline()
             beside = good_client(address, seconds)
             attack.terminate()

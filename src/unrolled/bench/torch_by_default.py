@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
+import subprocess  # nosec B404 # commands are lists, without a shell
 import sys
 import tempfile
 from dataclasses import asdict
@@ -40,7 +40,7 @@ class TorchByDefault:
         arguments = json.dumps(asdict(shape)), str(torch.get_num_threads())
         self._open = contextlib.ExitStack()
         self._errors = self._open.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # nosec B603 # a list of arguments of our own, without a shell
             [sys.executable, "-m", "unrolled.bench.torch_process", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -117,7 +117,8 @@ def draw_records(records: int, valid_fraction: float, test_fraction: float, seed
 
     The shares are rounded; at least one record validates and one trains, and one tests unless its fraction is 0.
     """
-    generator = random.Random(seed)  # Python promises the same numbers in every version
+    # Python promises the same numbers in every version; reproducible sampling, not secrecy.
+    generator = random.Random(seed)  # nosec B311
     order = np.argsort(np.array([generator.random() for _ in range(records)]), kind="stable")
     valid = max(1, round(records * valid_fraction))
     test = max(1, round(records * test_fraction)) if test_fraction else 0

@@ -11,7 +11,7 @@ of the containers, which take far more memory than room in the file.
 
 from __future__ import annotations
 
-import pickletools
+import pickletools  # nosec B403 # only lists instructions
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

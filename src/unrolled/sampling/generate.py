@@ -178,7 +178,7 @@ class _Writer:
 
 def _unwritten(tokenizer: Tokenizer, settings: SamplingSettings) -> int | None:
     """Return the token that is never drawn."""
-    return tokenizer.unwritten_id if settings.unknown_token == "banned" else None
+    return tokenizer.unwritten_id if settings.unknown_token == "banned" else None  # nosec B105 # not a password
 
 
 def _joined(deltas: list[Delta], seed: int) -> Sample:

@@ -152,7 +152,8 @@ class BytePairTokenizer:
 
     def hugging_face(self) -> dict[str, Any]:
         """Return the content of `tokenizer.json`."""
-        model = {"dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None}
+        # A token's name is not a password:
+        model = {"dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None}  # nosec
         flags = {"fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
         vocabulary = {entry: index for index, entry in enumerate(self.itos)}
         return {

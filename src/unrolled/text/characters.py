@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-UNKNOWN_TOKEN = "<unk>"
+UNKNOWN_TOKEN = "<unk>"  # nosec B105 # not a password
 UNKNOWN_ID = 0
 REPLACEMENT = "\ufffd"
 CHUNK_CHARACTERS = 65_536

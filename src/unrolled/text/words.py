@@ -26,7 +26,7 @@ import numpy.typing as npt
 from unrolled.text.characters import UNKNOWN_TOKEN, smallest_dtype, write_whole
 from unrolled.text.words_file import MARKS, hugging_face_form
 
-EOS_TOKEN = "<eos>"
+EOS_TOKEN = "<eos>"  # nosec B105 # not a password
 DROPPED = re.compile(r"[^a-z0-9'\s]+")  # \s matches exactly the white space of str.split
 OWN_MARKS = re.compile(f"[{MARKS}]+")
 

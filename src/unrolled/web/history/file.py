@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS texts (
     seconds REAL NOT NULL, seed INTEGER NOT NULL, settings TEXT NOT NULL
 )"""
 INDEX = "CREATE INDEX IF NOT EXISTS texts_by_time ON texts (created)"
-PROBE = f"INSERT INTO texts ({COLUMNS}) VALUES (-1, 0, '', '', '', zeroblob(65536), '', 0, 0, 0, '')"
+# Only names of columns are put into the text; values are bound.
+PROBE = f"INSERT INTO texts ({COLUMNS}) VALUES (-1, 0, '', '', '', zeroblob(65536), '', 0, 0, 0, '')"  # nosec B608
 OPENING_PATIENCE_SECONDS = 5.0
 
 
@@ -152,7 +153,8 @@ class HistoryFile:
                     f"{self.path} was made by a newer version of unrolled; update, or choose another --history-file."
                 )
             if "texts" in tables:
-                connection.execute(f"SELECT {COLUMNS} FROM texts LIMIT 1").fetchall()
+                # Only names of columns are put into the text; values are bound.
+                connection.execute(f"SELECT {COLUMNS} FROM texts LIMIT 1").fetchall()  # nosec B608
             return "texts" in tables
 
     def _readable(self, patience_seconds: float) -> sqlite3.Connection:

@@ -29,7 +29,8 @@ from unrolled.web.history.rows import COLUMNS, Entry, entry_of, row_of
 from unrolled.web.history.turns import TooLate, Turns
 
 LOG = logging.getLogger("unrolled.web")
-INSERT = f"INSERT INTO texts ({COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# Only names of columns are put into the text; values are bound.
+INSERT = f"INSERT INTO texts ({COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # nosec B608
 MATCHES = """CASE
     WHEN created < ? OR (? != '' AND model IS NOT ?) THEN 0
     WHEN ? = '' THEN 1
@@ -212,7 +213,9 @@ class History:
             values = (self._oldest, query.model, query.model, needle, needle, needle, last)
             with self._reading() as connection:
                 rows = connection.execute(
-                    f"SELECT id, {MATCHES} FROM texts WHERE id > ? ORDER BY id LIMIT {BATCH}", values
+                    # Only names of columns are put into the text; values are bound.
+                    f"SELECT id, {MATCHES} FROM texts WHERE id > ? ORDER BY id LIMIT {BATCH}",  # nosec B608
+                    values,
                 ).fetchall()
             if not rows:
                 return
@@ -225,7 +228,8 @@ class History:
         with self._reading() as connection:
             return [
                 entry_of(row)
-                for row in connection.execute(f"SELECT {COLUMNS} FROM texts WHERE id IN ({marks}) ORDER BY id", ids)
+                # Only names of columns are put into the text; values are bound.
+                for row in connection.execute(f"SELECT {COLUMNS} FROM texts WHERE id IN ({marks}) ORDER BY id", ids)  # nosec B608
             ]
 
     def _ids(self, select: str, values: tuple[Any, ...]) -> list[int]:
@@ -303,7 +307,8 @@ class History:
             raise self._refusal(error) from error
 
     def _room_needed(self, identity: int, deleted: int) -> str:
-        sizes = self._ids(f"SELECT {CONTENT_BYTES} FROM texts WHERE id = ?", (identity,))
+        # Only names of columns are put into the text; values are bound.
+        sizes = self._ids(f"SELECT {CONTENT_BYTES} FROM texts WHERE id = ?", (identity,))  # nosec B608
         needed = -(-(sum(sizes) + OVERHEAD_BYTES) // 1024)
         before = f"{deleted:,} samples were deleted, then the disk was full" if deleted else "The disk is full"
         return (

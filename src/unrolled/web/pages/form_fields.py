@@ -148,7 +148,7 @@ def wording(sampling: SamplingSettings, settings: WebSettings) -> str:
             parts.append(f"{field.label.lower()} {plain_number(value)}")
     if sampling.stop:
         parts.append("stop at " + " ".join(f"“{escaped(text)}”" for text in sampling.stop))
-    if sampling.unknown_token == "allowed":
+    if sampling.unknown_token == "allowed":  # nosec B105 # not a password
         parts.append("mark for unknown allowed")
     return ", ".join(parts)
 
