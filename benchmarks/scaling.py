@@ -174,7 +174,7 @@ def training_lines(part: Part) -> list[str]:
         for name, way in part["ways"].items()
     ]
     rivals = ["x plain loop", "x `nn.LSTM` tuned", "x default", "x bf16"]
-    head = ["way", "ms a step", "tokens/s", *rivals, "of the limit"]
+    head = ["implementation", "ms a step", "tokens/s", *rivals, "of the limit"]
     kept = ", ".join(f"{name} {count:,.0f}" for name, count in part["kept_bytes_per_layer_row_and_step"].items())
     by = part.get("limit_measured_by", {})
     limits = ", ".join(
@@ -208,7 +208,7 @@ def generation_lines(part: Part) -> list[str]:
         for case, ways in part["cases"].items()
         for name, way in ways.items()
     ]
-    head = ["case and way", "microseconds a character", "x plain loop"]
+    head = ["case and implementation", "microseconds a character", "x plain loop"]
     return ["### Writing", "", about(part), "", *table(head, rows)]
 
 

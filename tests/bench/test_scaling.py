@@ -33,8 +33,8 @@ def test_a_page_without_its_two_marks_is_not_touched(page):
 
 
 def test_a_table_has_a_cell_for_every_column():
-    lines = scaling.table(["way", "ms"], [["a", "1"], ["b", "2"]])
-    assert lines == ["| way | ms |", "| --- | ---: |", "| a | 1 |", "| b | 2 |"]
+    lines = scaling.table(["implementation", "ms"], [["a", "1"], ["b", "2"]])
+    assert lines == ["| implementation | ms |", "| --- | ---: |", "| a | 1 |", "| b | 2 |"]
 
 
 def test_a_way_has_the_same_colour_in_every_picture_and_no_two_share_one():

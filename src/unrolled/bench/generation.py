@@ -104,11 +104,11 @@ def _case(
 
     ways: dict[str, Way] = {name: ours(decoder) for name, decoder in decoders.items()}
 
-    def the_seeds(number: int) -> str:
+    def plain_loop(number: int) -> str:
         torch.manual_seed(number)  # ours draws without PyTorch
         return generate_with_plain_loop(plain, tokenizer, prompt, settings)
 
-    ways[PLAIN_LOOP] = the_seeds
+    ways[PLAIN_LOOP] = plain_loop
     seconds = times_in_turn(ways, repetitions)
     seconds = {name: [s / characters for s in values] for name, values in seconds.items()}
     seconds[PLAIN_LOOP] = [s * settings.n for s in seconds[PLAIN_LOOP]]
