@@ -216,7 +216,7 @@ def test_the_fastest_kernel_is_stored_and_taken_from_then_on(cli, tiny_shape):
     done = cli("bench", "kernels", "--repetitions", "1", "--store")
     fastest = done.out.splitlines()[-1].split(": ")[1]
     assert (select_kernel().kernel.name, select_kernel().reason) == (fastest, MEASURED)
-    assert f"now takes {fastest} on this machine" in done.err
+    assert f"now uses {fastest} on this machine" in done.err
     assert json.loads(cli("bench", "kernels", "--repetitions", "1", "--store", "--json").out)["fastest"]
 
 
