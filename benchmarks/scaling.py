@@ -209,7 +209,7 @@ def generation_lines(part: Part) -> list[str]:
         for name, way in ways.items()
     ]
     head = ["case and implementation", "microseconds a character", "x plain loop"]
-    return ["### Writing", "", about(part), "", *table(head, rows)]
+    return ["### Generating", "", about(part), "", *table(head, rows)]
 
 
 def growth_lines(part: Part) -> list[str]:
