@@ -100,7 +100,7 @@ def test_all_parts_are_measured_drawn_and_written_into_the_page(documents, monke
         assert f"| {name} | {way['milliseconds_per_step']:.1f} |" in page
     for kind, limit in result["stories"]["limit_milliseconds"].items():
         assert f"{limit} ms with {kind}" in page
-    for heading in ("A training step: stories", "The recurrence alone", "Writing", "Growth"):
+    for heading in ("A training step: stories", "The recurrence alone", "Generating", "Growth"):
         assert f"### {heading}\n" in page
 
 
