@@ -2,17 +2,17 @@
 
 import json
 import shutil
-import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.conftest import TINY
+from tests.training.listeners import notes, stop_at
 from unrolled import load
 from unrolled.config import RegularizationSettings
 from unrolled.errors import UserError
-from unrolled.training import Note, Stepped, resume, train
+from unrolled.training import resume, train
 
 DROPS = {
     "regularization.input_dropout": 0.1,
@@ -21,19 +21,6 @@ DROPS = {
     "regularization.weight_decay": 0.2,
 }
 TRAINING = {name: value for name, value in TINY.items() if name.startswith("training.")} | {"training.steps": 2}
-
-
-def notes(seen):
-    return " ".join(event.text for event in seen if isinstance(event, Note))
-
-
-def stop_at(step, seen):
-    def listen(event):
-        seen.append(event)
-        if isinstance(event, Stepped) and event.step == step:
-            signal.raise_signal(signal.SIGINT)
-
-    return listen
 
 
 @pytest.fixture

@@ -6,29 +6,16 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 
 import pytest
 import torch
 
 from tests.conftest import TINY
+from tests.training.listeners import notes, stop_at
 from unrolled import load
 from unrolled.errors import UserError
 from unrolled.runs import read_checkpoint
-from unrolled.training import Evaluated, Note, Started, Stepped, resume, train
-
-
-def notes(seen):
-    return " ".join(event.text for event in seen if isinstance(event, Note))
-
-
-def stop_at(step, seen):
-    def listen(event):
-        seen.append(event)
-        if isinstance(event, Stepped) and event.step == step:
-            signal.raise_signal(signal.SIGINT)
-
-    return listen
+from unrolled.training import Evaluated, Started, resume, train
 
 
 @pytest.mark.parametrize("batching", ["windows", "streams"])
