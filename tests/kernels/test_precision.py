@@ -1,11 +1,14 @@
 """Which precision training takes, and why."""
 
+from typing import get_args
+
 import pytest
 
+from unrolled.config import Precision
 from unrolled.kernels import available_kernels, choose_precision
 from unrolled.kernels.native import NativeKernel, kernel
 from unrolled.kernels.native import precision as native_precision
-from unrolled.native import native_library
+from unrolled.native import DTYPES, native_library
 
 pytestmark = [
     pytest.mark.skipif(native_library() is None, reason="no C compiler was here when unrolled was installed"),
@@ -79,3 +82,7 @@ def test_the_check_rejects_wrong_numbers(wrong, monkeypatch):
     native_precision._variant_is_correct.cache_clear()
     assert not native_precision.bfloat16_is_correct(NativeKernel)
     native_precision._variant_is_correct.cache_clear()
+
+
+def test_the_precisions_that_a_user_may_choose_are_those_of_the_c_library():
+    assert get_args(Precision) == tuple(DTYPES)

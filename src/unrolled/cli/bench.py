@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from unrolled.config import Precision
 from unrolled.errors import UserError
 
 SHAPES = ("stories", "dialogue", "words")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @click.command("bench", short_help="Measure speed on this machine against the baselines.")
@@ -19,7 +19,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0: PyTorch's default.")
 @click.option(
     "--precision",
-    type=click.Choice(PRECISIONS),
+    type=click.Choice(["auto", *get_args(Precision)]),
     default="auto",
     show_default=True,
     help="Whether native is also timed in bfloat16 (training, kernels); auto: if it is fast here.",

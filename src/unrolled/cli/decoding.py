@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-DECODINGS = ("float32", "bfloat16")
+from unrolled.config import Precision
 
 
 def decoding_option() -> Callable[[Any], Any]:
     """Return `--decoding` as a decorator for a command."""
     return click.option(
         "--decoding",
-        type=click.Choice(DECODINGS),
+        type=click.Choice(get_args(Precision)),
         default="float32",
         show_default=True,
         help="Precision of the weights when generating; bfloat16 rounds them and is faster.",

@@ -20,6 +20,7 @@ from unrolled.config.presets import preset_values as preset_values
 from unrolled.config.presets import tomllib as tomllib
 from unrolled.config.sections import DataSettings as DataSettings
 from unrolled.config.sections import ModelSettings as ModelSettings
+from unrolled.config.sections import Precision as Precision
 from unrolled.config.sections import RegularizationSettings as RegularizationSettings
 from unrolled.config.sections import SamplingSettings as SamplingSettings
 from unrolled.config.sections import Settings as Settings

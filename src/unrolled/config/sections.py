@@ -17,6 +17,7 @@ MIN_BPE_VOCABULARY = 257  # 256 bytes and <eos>
 
 # Bounds are inclusive and keep the arithmetic meaningful: they exclude divisors such as 5e-324, and fractions so close
 # to 1 that the remainder vanishes.
+Precision = Literal["float32", "bfloat16"]  # of operands; `unrolled.native.DTYPES` has their types
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 DropoutRate = Annotated[float, Field(ge=0, le=0.99, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(ge=1e-12, le=100, allow_inf_nan=False)]
@@ -185,7 +186,7 @@ class TrainingSettings(Section):
     kernel: Literal["auto", "reference", "fused", "native"] = Field(
         "auto", description="implementation of the recurrence"
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", Precision] = Field(
         "auto", description="operands of matrix products in training; sums and weights are float32"
     )
     device: str = Field("auto", max_length=32, description="auto, cpu, cuda, cuda:N or mps")

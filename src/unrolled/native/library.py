@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from unrolled.errors import UserError
+from unrolled.native.precisions import DTYPES
 from unrolled.native.team import FLOAT32_ONLY, PARTS
 
 LIBRARIES = Path(__file__).parent / "libraries"
@@ -94,7 +95,7 @@ def _open(name: str) -> ctypes.CDLL | None:
     except OSError:
         return None  # built for another system
     try:
-        for kind in ("float32", "bfloat16"):
+        for kind in DTYPES:
             _declare_training(library, kind)
         _declare_decoding(library)
     except AttributeError:

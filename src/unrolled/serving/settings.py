@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from unrolled.config import Precision
+
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 LARGEST_EXACT_INTEGER = 2**53 - 1  # JSON numbers beyond it are inexact in a browser
 
-DecodingChoice = Literal["float32", "bfloat16"]
 HistoryChoice = Literal["on", "off", "auto", "hidden"]
 
 
@@ -73,7 +74,7 @@ class WebSettings:
     reader_seconds: float = 30.0
     models_at_start: int = 8  # with more models than this, all but the first are loaded on first use
     models_at_once: int = 8  # of those loaded on first use; beyond it, the least recently used one is unloaded
-    decoding: DecodingChoice = "float32"  # precision of the weights used for generation
+    decoding: Precision = "float32"  # precision of the weights used for generation
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     any_address: bool = False
     prefix: str = ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from unrolled.config import Precision
 from unrolled.errors import UserError
-from unrolled.serving.settings import LOOPBACK_HOSTS, DecodingChoice, HistoryChoice, WebSettings
+from unrolled.serving.settings import LOOPBACK_HOSTS, HistoryChoice, WebSettings
 from unrolled.web.security.hosts import read_host
 from unrolled.web.security.prefix import read_prefix
 
@@ -22,7 +23,7 @@ def settings_from_options(
     history_file: Path | None = None,
     keep_days: int = 90,
     models_at_start: int = 8,
-    decoding: DecodingChoice = "float32",
+    decoding: Precision = "float32",
 ) -> WebSettings:
     """Return the settings of a server; see `WebSettings`.
 
